@@ -1,0 +1,1 @@
+"""Rewind, replay, compare and promote stream processing, exactly once."""

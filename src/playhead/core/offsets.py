@@ -1,0 +1,41 @@
+"""Places in a log: a partition of a topic, and half-open ranges of offsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TopicPartition:
+    """One partition of one topic; prints as ``topic[partition]``."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        """Return ``topic[partition]``, as every message of Playhead writes it."""
+        return f"{self.topic}[{self.partition}]"
+
+    def at(self, offset: int) -> str:
+        """Return ``topic[partition]@offset``."""
+        return f"{self}@{offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """The offsets ``start <= o < end``. An offset is always the *next* one to read."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        """Return how many offsets lie in the range; not a record count (logs have gaps)."""
+        return max(0, self.end - self.start)
+
+    def holds(self, begin: int, end: int) -> bool:
+        """Say whether ``[begin, end)`` lies wholly inside."""
+        return self.start <= begin and end <= self.end
+
+    def __str__(self) -> str:
+        """Return ``[start, end)``."""
+        return f"[{self.start}, {self.end})"

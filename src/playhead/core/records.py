@@ -1,0 +1,93 @@
+"""Records as columns: what a log hands out and what it takes in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from playhead.core.offsets import TopicPartition
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Consecutive records of one partition, as equally long columns in log order.
+
+    Attributes:
+        source: Where they were read.
+        offsets: Offset of each record; gaps are normal (transaction markers, compaction).
+        timestamps_ms: Event time of each record, milliseconds since 1970 in UTC.
+        keys: Key of each record, or None.
+        values: Value of each record, or None.
+        next: The position after them: the next offset to read, past any gap that was seen.
+        headers: Headers of each record, or empty where nobody asked for them.
+    """
+
+    source: TopicPartition
+    offsets: Sequence[int]
+    timestamps_ms: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    next: int
+    headers: Sequence[Headers] = ()
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.offsets)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """Records for one topic, as equally long columns in the order they are to be appended."""
+
+    topic: str
+    partitions: list[int] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    timestamps_ms: list[int] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.values)
+
+    def add(
+        self,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int,
+        headers: Headers = (),
+    ) -> None:
+        """Append one record."""
+        self.partitions.append(partition)
+        self.keys.append(key)
+        self.values.append(value)
+        self.timestamps_ms.append(timestamp_ms)
+        self.headers.append(headers)
+
+
+def murmur2(data: bytes) -> int:
+    """Return Kafka's murmur2 hash of ``data``, as a signed 32-bit integer.
+
+    Source: ``org.apache.kafka.common.utils.Utils.murmur2``; both logs place keys with it.
+    """
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = (0x9747B28C ^ len(data)) & mask
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    tail = data[whole:]
+    if tail:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    h ^= h >> 15
+    return h - 0x100000000 if h & 0x80000000 else h
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition that Kafka's own clients put ``key`` into (murmur2, 0-based)."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions

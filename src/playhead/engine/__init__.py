@@ -1,0 +1,1 @@
+"""Runs batches. Uses ports, never adapters."""
