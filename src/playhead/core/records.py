@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,36 @@ class Records:
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self.offsets)
+
+    def before(self, end: int) -> Records:
+        """Return the records whose offset is below ``end``; the position stops there too."""
+        if self.next <= end:
+            return self
+        n = bisect_left(self.offsets, end)
+        return Records(
+            self.source,
+            self.offsets[:n],
+            self.timestamps_ms[:n],
+            self.keys[:n],
+            self.values[:n],
+            end,
+            self.headers[:n],
+        )
+
+    def followed_by(self, other: Records) -> Records:
+        """Return these records and then ``other``, which begins where these end."""
+        headers: list[Headers] = []
+        if self.headers or other.headers:
+            headers = [*(self.headers or [()] * len(self)), *(other.headers or [()] * len(other))]
+        return Records(
+            self.source,
+            [*self.offsets, *other.offsets],
+            [*self.timestamps_ms, *other.timestamps_ms],
+            [*self.keys, *other.keys],
+            [*self.values, *other.values],
+            other.next,
+            headers,
+        )
 
 
 @dataclass(slots=True)

@@ -1,25 +1,15 @@
-"""What the engine asks of a log and of a store, in the engine's own words.
-
-An offset is always the *next* one to read; ranges are half open. Adapters translate their
-vendor's errors into `LogFailed`, `StoreFailed`, `SessionLost`, `Refused`: no vendor exception
-crosses this module. An adapter object belongs to one thread; open another one for another.
-"""
+"""The log: topics, consumer groups, reading, publishing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Outgoing, Records
-
-if TYPE_CHECKING:
-    pass
-
-# ---------------------------------------------------------------------------------------- log
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +59,11 @@ class Member(Protocol):
     Membership is what makes a reset by others impossible while we work, and what makes our
     commits refusable. Group metadata is captured when the partitions are assigned and used
     unchanged; when the assignment ends, every call raises `SessionLost`.
+
+    ``on_step`` is told the name of each point between two durable effects of `publish`.
     """
+
+    on_step: Callable[[str], None] | None
 
     @property
     def partitions(self) -> tuple[int, ...]:

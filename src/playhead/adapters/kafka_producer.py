@@ -1,0 +1,239 @@
+"""Transactions on Kafka: the producer behind a member's publishing, and the appender of ingest."""
+
+# ruff: noqa: SLF001 - librdkafka's own error codes begin with an underscore
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from playhead.adapters.kafka_client import LOGGER, REQUEST_S, Clients, error_of
+from playhead.core.checkpoint import Committed
+from playhead.core.offsets import TopicPartition as Source
+from playhead.core.records import Outgoing
+from playhead.errors import LogFailed, PlayheadError
+
+FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.TRANSACTION_COORDINATOR_FENCED,
+    }
+)
+
+# With librdkafka's 100 ms, a transaction costs 106 ms: the broker answers CONCURRENT_TRANSACTIONS
+# while it writes the markers of the one before, and librdkafka waits before it asks again.
+_DEFAULTS: Mapping[str, Any] = {
+    "retry.backoff.ms": 5,
+    "retry.backoff.max.ms": 20,
+    "linger.ms": 20,  # for full batches; a commit does not wait for it
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 262_144,
+}
+
+
+class TransactionalProducer:
+    """One transactional id. Creating it fences older ones and aborts what they left open.
+
+    Attributes:
+        open: Whether a transaction is open.
+        check_topic: Returns how many partitions a topic has; raises if there is no such topic.
+        suspicion: Why this producer must not begin another transaction, or "". librdkafka may
+            have sent an EndTxn twice, and the late one would end the wrong transaction.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        transactional_id: str,
+        timeout_ms: int,
+        check_topic: Callable[[str], int],
+    ) -> None:
+        """Create the producer; ``check_topic`` returns how many partitions a topic has."""
+        self.suspicion = ""
+        self._clients = clients
+        self.open = False
+        self._topics: dict[str, int] = {}
+        self._refused: tuple[KafkaError, str] | None = None
+        self.check_topic = check_topic
+        forced = {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": timeout_ms,
+            "enable.idempotence": True,
+            "acks": "all",
+            # A failed record fails the commit; reports of good ones would only cost time.
+            "delivery.report.only.error": True,
+            "on_delivery": self._on_delivery,
+        }
+        self._producer: Producer = clients.producer(_DEFAULTS, forced, self._on_error)
+        with clients.errors(f"taking over the transactional id {transactional_id}"):
+            self._producer.init_transactions(REQUEST_S)
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._producer.poll(0)  # what happened while idle says nothing about this transaction
+        self.open = True
+        self._producer.begin_transaction()
+
+    def append(self, outgoing: Outgoing) -> None:
+        """Add records to the open transaction."""
+        self._check(outgoing)
+        topic, produce = outgoing.topic, self._producer.produce
+        rows = zip(
+            outgoing.values,
+            outgoing.keys,
+            outgoing.partitions,
+            outgoing.timestamps_ms,
+            outgoing.headers,
+            strict=True,
+        )
+        for value, key, partition, timestamp, headers in rows:
+            more: list[tuple[str, str | bytes | None]] | None = [*headers] if headers else None
+            while True:
+                try:
+                    # By position: keyword arguments were measured to be slower, per record.
+                    produce(topic, value, key, partition, None, None, timestamp, more)
+                    break
+                except BufferError:
+                    # The queue is full: librdkafka's thread empties it, we serve its reports.
+                    self._producer.poll(0.01)
+
+    def send_offsets(
+        self, topic: str, offsets: Mapping[int, Committed], group_metadata: object
+    ) -> None:
+        """Commit the offsets with the transaction, for the group of the metadata."""
+        positions = [
+            TopicPartition(topic, partition, at.offset, at.metadata)
+            for partition, at in sorted(offsets.items())
+        ]
+        self._producer.send_offsets_to_transaction(positions, group_metadata, REQUEST_S)
+
+    def commit(self) -> None:
+        """Commit; fails if any record failed. Afterwards look at `suspicion`."""
+        begun = time.monotonic()
+        self._producer.commit_transaction(REQUEST_S)
+        self._producer.poll(0)  # serves _on_error
+        took_s = time.monotonic() - begun
+        if took_s > self._clients.socket_timeout_s / 2:
+            self.suspicion = self.suspicion or f"the last commit took {took_s:.1f} s"
+        self.open = False
+
+    def abort(self) -> None:
+        """Abort the open transaction, if there is one and Kafka answers soon."""
+        if self.open:
+            self.open = False
+            with suppress(KafkaException):
+                self._producer.abort_transaction(5)
+
+    def reason(self, raised: KafkaException) -> tuple[KafkaError, str]:
+        """Return why the transaction failed, and the place if it was one record."""
+        with suppress(KafkaException):  # a fenced producer raises here, too
+            self._producer.poll(0)  # serves _on_delivery
+        return self._refused or (error_of(raised), "")
+
+    def close(self) -> None:
+        """Abort what is open and drop the producer."""
+        self.abort()
+        with suppress(KafkaException):
+            self._producer.purge()
+
+    def _check(self, outgoing: Outgoing) -> None:
+        highest = max(outgoing.partitions, default=-1)
+        if highest >= self._topics.get(outgoing.topic, 0):  # a producer would create the topic
+            self._topics[outgoing.topic] = self.check_topic(outgoing.topic)
+        if highest >= self._topics[outgoing.topic]:
+            where = Source(outgoing.topic, highest)
+            raise LogFailed("The topic has no such partition.", where=str(where))
+        if outgoing.timestamps_ms and min(outgoing.timestamps_ms) <= 0:
+            raise LogFailed(
+                "Kafka cannot take a record without a time after 1970-01-01T00:00:00Z: librdkafka "
+                "would write the current time instead.",
+                where=outgoing.topic,
+            )
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        purged = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # by an abort: no reason
+        if error is not None and self._refused is None and error.code() not in purged:
+            self._refused = (error, str(Source(message.topic() or "", message.partition() or 0)))
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._clients.note(error)
+        # A connection that was up broke inside a transaction: a request may be on its way still.
+        # A broker that cannot be connected to says nothing of the kind.
+        broke = error.code() in {KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
+        if self.open and broke and "onnect to " not in error.str():
+            self.suspicion = f"a connection broke during a transaction: {error.str()}"
+
+
+class KafkaAppender:
+    """`Appender` on Kafka: transactions under the id ``playhead.ingest.<name>``."""
+
+    # Generous: a slow source (a person, a socket) may take minutes to fill a transaction.
+    TIMEOUT_MS = 300_000
+
+    def __init__(self, clients: Clients, name: str, check_topic: Callable[[str], int]) -> None:
+        """Take over the transactional id: an older appender of this name is fenced."""
+        self._clients = clients
+        self._name = name
+        self._producer: TransactionalProducer | None = TransactionalProducer(
+            clients, f"playhead.ingest.{name}", self.TIMEOUT_MS, check_topic
+        )
+
+    def append(self, outgoing: Outgoing) -> None:
+        """Append the records to the open transaction, beginning one if there is none."""
+        producer = self._usable()
+        try:
+            if not producer.open:
+                producer.begin()
+            producer.append(outgoing)
+        except KafkaException as raised:
+            raise self._failed(raised, outgoing.topic) from raised
+
+    def commit(self) -> None:
+        """Make what was appended visible, all at once."""
+        producer = self._usable()
+        if not producer.open:
+            return
+        try:
+            producer.commit()
+        except KafkaException as raised:
+            raise self._failed(raised, "commit") from raised
+        if producer.suspicion:
+            LOGGER.info("appender %s begins anew: %s", self._name, producer.suspicion)
+            self._renew(producer)
+
+    def close(self) -> None:
+        """Abort what is uncommitted and let go of connections."""
+        producer, self._producer = self._producer, None
+        if producer:
+            producer.close()
+
+    def _usable(self) -> TransactionalProducer:
+        if self._producer is None:
+            raise LogFailed(
+                f"The appender {self._name} is closed.", safe="Nothing uncommitted was kept."
+            )
+        return self._producer
+
+    def _renew(self, old: TransactionalProducer) -> None:
+        old.close()
+        self._producer = None
+        self._producer = TransactionalProducer(
+            self._clients, f"playhead.ingest.{self._name}", self.TIMEOUT_MS, old.check_topic
+        )
+
+    def _failed(self, raised: KafkaException, where: str) -> PlayheadError:
+        producer = self._usable()
+        error, place = producer.reason(raised)
+        self.close()
+        if error.code() in FENCED:
+            return LogFailed(
+                f"Another appender named {self._name} took over.",
+                safe="What this one had not committed was dropped.",
+            )
+        return self._clients.translated(error, f"appending, {place or where}")

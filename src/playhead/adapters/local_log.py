@@ -1,0 +1,219 @@
+"""The local log: one SQLite file with Kafka's semantics.
+
+Topics, partitions, offsets, keys, headers, timestamps, groups with offset and metadata. What
+differs from Kafka: a transaction leaves no marker, so offsets have no gaps; a group has one
+active member at a time, who holds every partition (a second one waits for it to leave); nothing
+expires (``retention.ms`` is kept and shown, not acted upon).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from playhead.adapters.local_session import LocalMember, LocalReader, append, living_members
+from playhead.adapters.sqlite_file import SqliteFile
+from playhead.core.checkpoint import Committed
+from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.records import Outgoing
+from playhead.errors import LogFailed, Refused
+from playhead.ports import GroupInfo, TopicInfo
+
+JOIN_TIMEOUT_S = 60.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS topic (
+  name TEXT PRIMARY KEY, id TEXT NOT NULL, config TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS partition (
+  topic TEXT, partition INTEGER, start_offset INTEGER NOT NULL, end_offset INTEGER NOT NULL,
+  PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS record (
+  topic TEXT, partition INTEGER, offset INTEGER, timestamp_ms INTEGER NOT NULL, key BLOB,
+  value BLOB, headers BLOB, PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS grp (
+  name TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS committed (
+  grp TEXT, topic TEXT, partition INTEGER, offset INTEGER NOT NULL, metadata TEXT NOT NULL,
+  PRIMARY KEY (grp, topic, partition)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS member (
+  grp TEXT, id TEXT, topic TEXT, host TEXT, boot TEXT, pid INTEGER, started TEXT,
+  heartbeat REAL, PRIMARY KEY (grp, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS producer (
+  transactional_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class LocalLog:
+    """The `Log` port over one SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, creating it if needed.
+
+        Raises:
+            LogFailed: It cannot be opened.
+        """
+        self._path = path
+        self._db = SqliteFile(path, SCHEMA, LogFailed)
+
+    def topics(self) -> list[TopicInfo]:
+        """Return every topic, sorted by name."""
+        names = self._db.all("SELECT name FROM topic ORDER BY name")
+        return [info for (name,) in names if (info := self.topic(name)) is not None]
+
+    def topic(self, name: str) -> TopicInfo | None:
+        """Return one topic, or None."""
+        row = self._db.one(
+            "SELECT id, config, (SELECT count(*) FROM partition WHERE topic = name) "
+            "FROM topic WHERE name = ?",
+            name,
+        )
+        if row is None:
+            return None
+        return TopicInfo(name, row[0], row[2], msgspec.json.decode(row[1], type=dict[str, str]))
+
+    def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
+        """Create a topic."""
+        with self._db.transaction():
+            if self._db.one("SELECT 1 FROM topic WHERE name = ?", name):
+                raise Refused(f"topic {name} exists already", safe="It was not changed.")
+            settings = msgspec.json.encode(dict(config)).decode()
+            self._db.run("INSERT INTO topic VALUES (?, ?, ?)", name, uuid.uuid4().hex, settings)
+            self._db.run_many(
+                "INSERT INTO partition VALUES (?, ?, 0, 0)", [(name, p) for p in range(partitions)]
+            )
+        return TopicInfo(name, self._existing(name).id, partitions, dict(config))
+
+    def _existing(self, name: str) -> TopicInfo:
+        info = self.topic(name)
+        if info is None:
+            raise LogFailed(
+                f"topic {name} does not exist", cure="playhead topics list shows those that do."
+            )
+        return info
+
+    def retained(self, topic: str) -> dict[int, OffsetRange]:
+        """Return what each partition holds."""
+        self._existing(topic)
+        rows = self._db.all(
+            "SELECT partition, start_offset, end_offset FROM partition WHERE topic = ?", topic
+        )
+        return {partition: OffsetRange(start, end) for partition, start, end in rows}
+
+    def offset_at(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
+        """Return the first offset with a timestamp at or after the time; None: there is none."""
+        return {
+            partition: (
+                self._db.one(
+                    "SELECT min(offset) FROM record "
+                    "WHERE topic = ? AND partition = ? AND timestamp_ms >= ?",
+                    topic,
+                    partition,
+                    timestamp_ms,
+                )
+                or (None,)
+            )[0]
+            for partition in self.retained(topic)
+        }
+
+    def reader(self, topic: str, positions: Mapping[int, int]) -> LocalReader:
+        """Return a reader of these partitions, at these positions."""
+        self._existing(topic)
+        return LocalReader(self._db, topic, positions)
+
+    def join(self, group: str, topic: str) -> LocalMember:
+        """Join the group and wait until no other member is active."""
+        partitions = tuple(range(self._existing(topic).partitions))
+        deadline = time.monotonic() + JOIN_TIMEOUT_S
+        member = LocalMember(SqliteFile(self._path, SCHEMA, LogFailed), group, topic, partitions)
+        while not member.enter():
+            if time.monotonic() > deadline:
+                member.close()
+                raise LogFailed(
+                    f"group {group} has an active member: "
+                    + ", ".join(self.describe_group(group).members),
+                    cure="Stop it first.",
+                )
+            time.sleep(0.1)
+        return member
+
+    def appender(self, name: str) -> LocalAppender:
+        """Return an appender of one transaction at a time."""
+        return LocalAppender(self._db)
+
+    def groups(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+        rows = self._db.all("SELECT grp FROM committed UNION SELECT grp FROM member ORDER BY 1")
+        return [name for (name,) in rows]
+
+    def describe_group(self, group: str) -> GroupInfo:
+        """Return state and living members."""
+        members = tuple(str(process) for process in living_members(self._db, group))
+        if members:
+            return GroupInfo(group, "Stable", members)
+        return GroupInfo(group, "Empty" if self.committed(group) else "Dead", ())
+
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """Return every offset that the group has committed."""
+        rows = self._db.all(
+            "SELECT topic, partition, offset, metadata FROM committed WHERE grp = ?", group
+        )
+        return {TopicPartition(t, p): Committed(o, m) for t, p, o, m in rows}
+
+    def reset(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set the group's offsets, clearing their metadata, unless it has members."""
+        with self._db.transaction():
+            members = living_members(self._db, group)
+            if members:
+                raise Refused(
+                    f"group {group} has an active member: {', '.join(map(str, members))}",
+                    safe="No offset was changed.",
+                    cure="Stop it first.",
+                )
+            self._db.run_many(
+                "INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?, '')",
+                [(group, p.topic, p.partition, offset) for p, offset in offsets.items()],
+            )
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class LocalAppender:
+    """Appends records; what is not committed was never there."""
+
+    def __init__(self, db: SqliteFile) -> None:
+        """Append into this file."""
+        self._db = db
+        self._open: list[Outgoing] = []
+
+    def append(self, outgoing: Outgoing) -> None:
+        """Keep the records for the next commit."""
+        self._open.append(outgoing)
+
+    def commit(self) -> None:
+        """Append what was kept, all at once."""
+        with self._db.transaction():
+            for outgoing in self._open:
+                append(self._db, outgoing)
+        self._open = []
+
+    def close(self) -> None:
+        """Forget what is uncommitted."""
+        self._open = []

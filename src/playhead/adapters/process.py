@@ -1,0 +1,70 @@
+"""Who a process is, so that another process can tell whether it still runs.
+
+A pid alone is not enough: pids are used again. A process is its boot, its pid and its start.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process on one machine, since one boot."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+    def __str__(self) -> str:
+        """Return host and pid, as refusals name it."""
+        return f"pid {self.pid} on {self.host}"
+
+    def gone(self) -> bool:
+        """Say whether the process certainly runs no more; False when it cannot be known."""
+        me = this_process()
+        if self.host != me.host:
+            return False
+        return self.boot != me.boot or _started(self.pid) != self.started
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
+@cache
+def _boot() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    if path.exists():
+        return path.read_text().strip()
+    return _output("sysctl", "-n", "kern.bootsessionuuid")
+
+
+def _started(pid: int) -> str:
+    """Return when the process began, in the system's own words; empty when there is none."""
+    if not Path("/proc/self/stat").exists():
+        return _output("ps", "-o", "lstart=", "-p", str(pid))
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def this_process() -> Process:
+    """Return the process that runs this."""
+    pid = os.getpid()
+    return Process(_host(), _boot(), pid, _started(pid))

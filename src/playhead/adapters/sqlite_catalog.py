@@ -1,0 +1,266 @@
+"""The catalog over a SQLite file: versions, pointers, result tables, runs, audit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from playhead.adapters.sqlite_file import SqliteFile, quoted
+from playhead.core.checkpoint import Cursor
+from playhead.core.codec import dtype_of
+from playhead.core.schema import Column
+from playhead.errors import CheckpointConflict, Refused
+from playhead.ports import Cut, Pointer, RunRow, Swap, TableRow, VersionRow
+
+_TYPES = {
+    "bool": "BOOLEAN",
+    "int": "INTEGER",
+    "float": "REAL",
+    "bytes": "BLOB",
+    "date": "DATE",
+    "datetime": "TIMESTAMP",
+}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class SqliteCatalog:
+    """The `Catalog` port over one SQLite file."""
+
+    def __init__(self, db: SqliteFile) -> None:
+        """Keep the connection."""
+        self._db = db
+
+    def versions(self) -> list[VersionRow]:
+        """Return every recorded version, in the order of recording."""
+        rows = self._db.all("SELECT stage, content FROM playhead__version ORDER BY seq")
+        return [
+            replace(msgspec.json.decode(content, type=VersionRow), stage=stage)
+            for stage, content in rows
+        ]
+
+    def record(self, version: VersionRow) -> None:
+        """Record a new version with its physical tables; a live one gets pointer and views."""
+        with self._db.transaction():
+            for table in version.tables:
+                self._create(table)
+            self._db.run(
+                "INSERT INTO playhead__version (pipeline, label, stage, content, recorded_at) "
+                "VALUES (?, ?, ?, ?, ?)",
+                version.pipeline,
+                version.label,
+                version.stage,
+                msgspec.json.encode(version),
+                _now(),
+            )
+            if version.stage == "live":
+                self._db.run(
+                    "INSERT INTO playhead__pointer VALUES (?, ?, 1, NULL)",
+                    version.pipeline,
+                    version.label,
+                )
+                self._show(version)
+            self._changed()
+
+    def _create(self, table: TableRow) -> None:
+        if self._db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.physical):
+            raise Refused(
+                f"table {table.physical} exists, but the catalog does not know it",
+                safe="It was not touched.",
+                cure="Rename it, or use another label.",
+            )
+        columns = [_column(c) for c in table.schema]
+        key = ", ".join(map(quoted, table.key))
+        self._db.run(
+            f"CREATE TABLE {quoted(table.physical)} ({', '.join(columns)}, "
+            f"_partition INTEGER NOT NULL, _offset INTEGER NOT NULL, PRIMARY KEY ({key}))"
+        )
+
+    def _show(self, version: VersionRow) -> None:
+        for table in version.tables:
+            columns = ", ".join(quoted(c.name) for c in table.schema)
+            self._db.run(f"DROP VIEW IF EXISTS {quoted(table.name)}")
+            self._db.run(
+                f"CREATE VIEW {quoted(table.name)} AS "
+                f"SELECT {columns} FROM {quoted(table.physical)}"
+            )
+
+    def _changed(self) -> None:
+        self._db.run("UPDATE playhead__meta SET value = value + 1 WHERE key = 'changes'")
+
+    def change(self, version: VersionRow) -> None:
+        """Change what is recorded of a version; a table whose columns changed is made anew."""
+        with self._db.transaction():
+            known = {t for row in self.versions() if row.name == version.name for t in row.tables}
+            for table in known - set(version.tables):
+                self._db.run(f"DROP TABLE {quoted(table.physical)}")
+            for table in version.tables:
+                if table not in known:
+                    self._create(table)
+            self._set(version, version.stage)
+
+    def _set(self, version: VersionRow, stage: str) -> None:
+        self._db.run(
+            "UPDATE playhead__version SET stage = ?, content = ? WHERE pipeline = ? AND label = ?",
+            stage,
+            msgspec.json.encode(version),
+            version.pipeline,
+            version.label,
+        )
+
+    def pointer(self, pipeline: str) -> Pointer | None:
+        """Return the pipeline's pointer, or None when nothing is live."""
+        row = self._db.one(
+            "SELECT label, epoch, previous FROM playhead__pointer WHERE pipeline = ?", pipeline
+        )
+        return Pointer(*row) if row else None
+
+    def swap(self, swap: Swap) -> int:
+        """Make head live in one transaction; return the pointer's epoch."""
+        with self._db.transaction():
+            moved = self._db.run(
+                "UPDATE playhead__pointer SET label = ?, previous = label, epoch = epoch + 1 "
+                "WHERE pipeline = ? AND label = ? AND epoch = ?",
+                swap.head.label,
+                swap.head.pipeline,
+                swap.base.label,
+                swap.epoch,
+            )
+            if not moved:
+                raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
+            self._check(swap)
+            self._set(swap.base, "retired")
+            self._set(swap.head, "live")
+            self._show(swap.head)
+            self._note("promoted", swap.head.name, swap.detail)
+            self._changed()
+        return swap.epoch + 1
+
+    def _check(self, swap: Swap) -> None:
+        for name, epoch in swap.leases.items():
+            if self._db.one("SELECT epoch FROM playhead__lease WHERE name = ?", name) != (epoch,):
+                raise CheckpointConflict(f"lease {name} was taken by another process")
+        cursors = self._cursors()
+        for version, wanted in swap.cursors.items():
+            if cursors.get(version, {}) != dict(wanted):
+                raise CheckpointConflict(f"the cursors of {version} have moved")
+
+    def _cursors(self) -> dict[str, dict[int, Cursor]]:
+        found: dict[str, dict[int, Cursor]] = {}
+        for version, partition, *cursor in self._db.all(
+            "SELECT version, partition, next, generation, batch FROM playhead__cursor "
+            "ORDER BY version, partition"
+        ):
+            found.setdefault(version, {})[partition] = Cursor(*cursor)
+        return found
+
+    def rows(self, table: TableRow) -> pl.DataFrame:
+        """Return a physical table: declared columns, ``_partition`` and ``_offset``."""
+        names = [*(c.name for c in table.schema), "_partition", "_offset"]
+        content = self._db.all(
+            f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.physical)}"
+        )
+        columns = list(zip(*content, strict=True)) if content else [()] * len(names)
+        given = dict(zip(names, columns, strict=True))
+        loaded = {c.name: _loaded(c, list(given[c.name])) for c in table.schema}
+        loaded["_partition"] = pl.Series(given["_partition"], dtype=pl.Int32)
+        loaded["_offset"] = pl.Series(given["_offset"], dtype=pl.Int64)
+        return pl.DataFrame(loaded)
+
+    def cut(self, only: Collection[str] | None = None) -> Cut:
+        """Return results of one moment: of the named versions, or of every version."""
+        with self._db.snapshot():
+            versions = self.versions()
+            chosen = [v for v in versions if only is None or v.name in only]
+            rows = {t.physical: self.rows(t) for v in chosen for t in v.tables}
+            return Cut(self.changes(), versions, self._cursors(), rows)
+
+    def changes(self) -> int:
+        """Return a counter that each change of results or pointers raises."""
+        row = self._db.one("SELECT value FROM playhead__meta WHERE key = 'changes'")
+        return int(row[0]) if row else 0
+
+    def save_diff(self, digest: str, content: bytes) -> None:
+        """Keep a reviewed diff under its digest."""
+        self._db.run("INSERT OR REPLACE INTO playhead__diff VALUES (?, ?)", digest, content)
+
+    def diff(self, digest: str) -> bytes | None:
+        """Return a reviewed diff, or None."""
+        row = self._db.one("SELECT content FROM playhead__diff WHERE digest = ?", digest)
+        return row[0] if row else None
+
+    def begin_run(self, kind: str, subject: str, intent: Mapping[str, object]) -> str:
+        """Write the audit row of an intent; return the run's id."""
+        run = uuid.uuid4().hex[:12]
+        self._db.run(
+            "INSERT INTO playhead__run VALUES (?, ?, ?, ?, NULL, ?, NULL)",
+            run,
+            kind,
+            subject,
+            msgspec.json.encode(intent),
+            _now(),
+        )
+        return run
+
+    def finish_run(self, run: str, result: Mapping[str, object]) -> None:
+        """Write the result of a run."""
+        self._db.run(
+            "UPDATE playhead__run SET result = ?, finished_at = ? WHERE id = ?",
+            msgspec.json.encode(result),
+            _now(),
+            run,
+        )
+
+    def runs(self) -> list[RunRow]:
+        """Return every run, oldest first."""
+        rows = self._db.all(
+            "SELECT id, kind, subject, intent, result, started_at FROM playhead__run "
+            "ORDER BY started_at, rowid"
+        )
+        decode = msgspec.json.decode
+        return [
+            RunRow(i, k, s, decode(intent), decode(result) if result else None, at)
+            for i, k, s, intent, result, at in rows
+        ]
+
+    def note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
+        """Write one line of the audit."""
+        self._note(kind, subject, detail)
+
+    def _note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
+        self._db.run(
+            "INSERT INTO playhead__audit (at, kind, subject, detail) VALUES (?, ?, ?, ?)",
+            _now(),
+            kind,
+            subject,
+            msgspec.json.encode(detail),
+        )
+
+
+def _column(column: Column) -> str:
+    declared = _TYPES.get(column.kind.name, "TEXT")
+    return f"{quoted(column.name)} {declared}{'' if column.nullable else ' NOT NULL'}"
+
+
+def _loaded(column: Column, values: list[Any]) -> pl.Series:
+    dtype = dtype_of(column.kind)
+    if column.kind.name == "datetime":
+        text = pl.Series(values, dtype=pl.String)
+        return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.6f", time_unit="us", time_zone="UTC")
+    if column.kind.name == "date":
+        return pl.Series(values, dtype=pl.String).str.to_date("%Y-%m-%d")
+    if column.kind.name == "bool":
+        return pl.Series(values, dtype=pl.Int8).cast(pl.Boolean)
+    if dtype.is_nested():
+        return pl.Series(
+            [None if v is None else msgspec.json.decode(v) for v in values], dtype=dtype
+        )
+    return pl.Series(values, dtype=dtype)

@@ -1,0 +1,61 @@
+"""The command line: ``playhead COMMAND``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from playhead import __version__
+from playhead.cli import groups, repair, start, stream, topics
+from playhead.cli.options import Globals, shared
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    epilog="Begin with: playhead demo",
+)
+@click.version_option(__version__, message="playhead %(version)s")
+@shared
+def cli(settings: Globals) -> None:
+    """Rewind, replay, compare and promote stream processing, exactly once.
+
+    A pipeline reads a topic and writes topics and tables. When its function changes: plan, replay
+    history into a shadow version, diff the two, promote, or roll back.
+    """
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for _command in (
+    start.demo,
+    start.init,
+    topics.topics,
+    stream.ingest,
+    stream.run,
+    stream.status,
+    stream.query,
+    groups.groups,
+    repair.plan,
+    repair.replay,
+    repair.diff,
+    repair.promote,
+    repair.rollback,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; a closed pipe is no error."""
+    try:
+        cli(prog_name="playhead")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""``plan replay diff promote rollback``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from playhead.cli.options import Globals, out, say, shared
+from playhead.cli.stream import stopping, teller
+
+if TYPE_CHECKING:
+    from playhead.core.plan import Plan, Step
+    from playhead.ops.promote import Promoted
+
+
+@click.command(epilog="Example: playhead plan distance")
+@click.argument("pipeline", required=False)
+@shared
+def plan(settings: Globals, pipeline: str | None) -> None:
+    """Say what replays would do, and why; touches nothing.
+
+    Exit 3 when there is nothing to do but what is refused.
+    """
+    from playhead.ops.plan import plan as op
+    from playhead.render import as_json
+
+    found = op(settings.project(), pipeline)
+    if settings.json:
+        refused = [
+            {"subject": r.subject, "reason": r.reason, "cure": r.cure} for r in found.refused
+        ]
+        steps = [step_content(s) for s in found.steps]
+        out(as_json({"steps": steps, "refused": refused, "remarks": list(found.remarks)}))
+    else:
+        out(_plan_text(found))
+    if found.refused and not found.steps:
+        sys.exit(3)
+
+
+def step_content(step: Step) -> dict[str, Any]:
+    """Return a step as JSON has it."""
+    from playhead.core.plan import Anew, Record, Replay, Revive
+    from playhead.render import moment
+
+    match step:
+        case Record(version, group, tables, topics):
+            names = {"group": group, "tables": list(tables), "topics": list(topics)}
+            return {"kind": "record", "version": version, **names}
+        case Revive(version):
+            return {"kind": "revive", "version": version}
+        case Anew(version):
+            return {"kind": "rewind", "version": version, "why": "its code has changed"}
+        case Replay(version, topic, ranges, times):
+            partitions = [
+                {
+                    "partition": p,
+                    "start_offset": wanted.start,
+                    "end_offset": wanted.end,
+                    "offsets": len(wanted),
+                    "from_time": moment(times.get(p)),
+                }
+                for p, wanted in ranges.items()
+            ]
+            content = {"topic": topic, "partitions": partitions}
+            return {"kind": "replay", "version": version, **content}
+
+
+def _plan_text(found: Plan) -> str:
+    from playhead.core.plan import Anew, Record, Replay, Revive
+    from playhead.render import moment, table
+
+    lines: list[str] = []
+    for step in found.steps:
+        match step:
+            case Record(version, group, tables, topics):
+                made = ", ".join([*(f"table {t}" for t in tables), *(f"topic {t}" for t in topics)])
+                lines.append(f"record {version} as a shadow: group {group}, {made}")
+            case Revive(version):
+                lines.append(f"make {version} a shadow again; it goes on from its own cursor")
+            case Anew(version):
+                lines.append(f"rewind {version} to its start: its code has changed")
+            case Replay(version, topic, ranges, times):
+                lines.append(
+                    f"replay {version} to where live stands: at most {step.records_at_most} records"
+                )
+                rows = [
+                    (topic, p, w.start, w.end, len(w), moment(times.get(p)))
+                    for p, w in ranges.items()
+                ]
+                headings = ("TOPIC", "PARTITION", "FROM", "TO", "OFFSETS", "FIRST-RECORD-TIME")
+                lines.append(table(headings, rows))
+                lines.append(f"next: playhead replay {version}")
+    lines += [f"refused: {r.subject}: {r.reason}. {r.cure}" for r in found.refused]
+    lines += list(found.remarks)
+    return "\n".join(lines or ["nothing to do"])
+
+
+@click.command(epilog="Example: playhead replay distance@km")
+@click.argument("versions", nargs=-1, required=True, metavar="PIPELINE@VERSION...")
+@click.option("--to", help="End before the live cursor: N, +N, -N, @TIME, @-48h [live].")
+@click.option("--reason", help="For the audit.")
+@shared
+def replay(
+    settings: Globals, versions: tuple[str, ...], to: str | None, reason: str | None
+) -> None:
+    """Read history into shadow versions, up to where live stands; live goes on.
+
+    Killed at any point, the same command resumes. A shadow whose code has changed is rewound to
+    its start and replayed anew.
+    """
+    from playhead.ops.replay import Request
+    from playhead.ops.replay import replay as op
+    from playhead.render import as_json, table
+
+    with stopping() as stop:
+        request = Request(versions, to, reason)
+        done = op(settings.project(), request, stop, teller(settings), say)
+    if settings.json:
+        content = [
+            {
+                "pipeline": r.version.partition("@")[0],
+                "version": r.version.partition("@")[2],
+                "records": r.records,
+                "cursor": {r.topic: r.cursor},
+                "elapsed_s": r.elapsed_s,
+                "records_per_s": round(r.records / r.elapsed_s) if r.elapsed_s else None,
+                "resumed": r.resumed,
+            }
+            for r in done
+        ]
+        out(as_json({"replays": content}))
+    else:
+        rows = [
+            (*r.version.split("@"), r.records, r.topic, r.cursor, f"{r.elapsed_s:.1f} s")
+            for r in done
+        ]
+        out(table(("PIPELINE", "VERSION", "RECORDS", "TOPIC", "CURSOR", "ELAPSED"), rows))
+        for r in done:
+            say(f"next: playhead diff {r.version.partition('@')[0]}")
+    if stop.is_set():
+        sys.exit(130)
+
+
+@click.command(epilog='Example: playhead diff distance --expect "distance = base.distance * 1.6"')
+@click.argument("pipeline")
+@click.option("--base", metavar="V", help="Compare with this version [the live one].")
+@click.option("--head", metavar="V", help="Compare this version [the only shadow].")
+@click.option("--expect", multiple=True, metavar="EXPR", help="Polars SQL over head and base.")
+@shared
+def diff(
+    settings: Globals, pipeline: str, base: str | None, head: str | None, expect: tuple[str, ...]
+) -> None:
+    """Compare two versions key by key with what was declared to change.
+
+    Exit 0, or 4 when a row differs that no expectation explains.
+    """
+    from playhead.ops.diff import Request
+    from playhead.ops.diff import diff as op
+    from playhead.render import as_json, difference, difference_content
+
+    found = op(settings.project(), Request(pipeline, base, head, expect))
+    out(as_json(difference_content(found)) if settings.json else difference(found))
+    if found.unexplained:
+        sys.exit(4)
+    if not settings.json:
+        say(f"next: playhead promote {found.head}")
+
+
+@click.command(epilog="Example: playhead promote distance@km")
+@click.argument("version", metavar="PIPELINE@VERSION")
+@click.option("--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff.")
+@shared
+def promote(settings: Globals, version: str, accept_diff: str | None) -> None:
+    """Make a shadow live, in one transaction; live has to be stopped.
+
+    Refused unless every difference is explained, or was accepted by the digest of its diff.
+    """
+    from playhead.ops.promote import promote as op
+
+    _promoted(
+        settings,
+        lambda: op(settings.project(), version, accept_diff=accept_diff, tell=teller(settings)),
+    )
+
+
+@click.command(epilog="Example: playhead rollback distance")
+@click.argument("pipeline")
+@shared
+def rollback(settings: Globals, pipeline: str) -> None:
+    """Make the version that was live before live again; it catches up first."""
+    from playhead.ops.promote import rollback as op
+
+    _promoted(settings, lambda: op(settings.project(), pipeline, tell=teller(settings)))
+
+
+def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:
+    from playhead.render import as_json, difference_counts
+
+    done = op()
+    if done.remark:
+        say(done.remark)
+    if settings.json:
+        content = {
+            "pipeline": done.pipeline,
+            "version": done.version.partition("@")[2],
+            "previous": done.previous.partition("@")[2],
+            "cursor": {done.topic: done.cursor},
+            "epoch": done.epoch,
+            "paused_s": done.paused_s,
+        }
+        out(as_json(content))
+        return
+    out(difference_counts(done.difference))
+    out(f"{done.version} is live (epoch {done.epoch}); {done.previous} is retired")
+    say(f"next: playhead run; the way back: playhead rollback {done.pipeline}")

@@ -1,0 +1,195 @@
+"""``ingest run status query``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+import click
+
+from playhead.cli.options import Globals, out, say, shared
+
+
+@click.command(
+    epilog="Example: playhead ingest trackpoints.csv --topic raw_trackpoints "
+    '--timestamp time --timestamp-format "%m/%d/%Y %H:%M"'
+)
+@click.argument("file")
+@click.option("--topic", required=True, help="Where to.")
+@click.option("--key", metavar="COL[,COL]", help="Key column [as declared].")
+@click.option("--timestamp", metavar="COL", help="Column with the event time [now].")
+@click.option("--timestamp-format", metavar="FMT", help="strptime format [ISO-8601 or epoch].")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second.")
+@click.option("--partitions", type=click.IntRange(min=1), help="Count for a topic that is new.")
+@shared
+def ingest(settings: Globals, file: str, **options: Any) -> None:  # noqa: ANN401  click's values
+    """Append a CSV or JSON-lines FILE to a topic; - is standard input.
+
+    Types come from the topic's declaration, else they are inferred and said. A file of up to a
+    million rows is one transaction. Bad rows are skipped and listed with their lines (exit 6).
+    """
+    from playhead.ops.ingest import Request
+    from playhead.ops.ingest import ingest as op
+    from playhead.render import as_json
+
+    result = op(settings.project(), Request(file, **options), say)
+    for remark in result.remarks:
+        say(remark)
+    for line in result.rejected:
+        say(f"{file}: {line}")
+    hidden = result.rejected_count - len(result.rejected)
+    if hidden:
+        say(f"{file}: and {hidden} more")
+    if settings.json:
+        content = {"topic": result.topic, "records": result.records}
+        out(as_json({**content, "rejected": result.rejected_count}))
+    else:
+        skipped = f", {result.rejected_count} rows rejected" if result.rejected_count else ""
+        out(f"{result.records} records → {result.topic}{skipped}")
+    if result.rejected_count:
+        sys.exit(6)
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C or SIGTERM sets; the second one stops at once."""
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        say("stopping after this batch; once more stops at once")
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def teller(settings: Globals) -> Any:  # noqa: ANN401  a callable of events
+    """Return a listener that prints what people want to know while something runs."""
+    from playhead.engine.events import BatchDone, Event, Restarted, SessionOver, Waiting
+
+    def tell(event: Event) -> None:
+        match event:
+            case Restarted(version, place, why):
+                say(f"{version} {place}: {why}")
+            case SessionOver(version, why):
+                say(f"{version}: session over, starting again: {why}")
+            case Waiting(version, why):
+                say(f"{version}: {why}")
+            case BatchDone(version, records, positions) if settings.verbosity > 0:
+                say(f"{version}: {records} records, now at {positions}")
+            case _:
+                pass
+
+    return tell
+
+
+@click.command(epilog="Example: playhead run --until-caught-up")
+@click.argument("pipelines", nargs=-1, metavar="[PIPELINE]...")
+@click.option("--until-caught-up", is_flag=True, help="Stop at what is in the log now.")
+@click.option("--accept-gap", is_flag=True, help="Accept that a group was moved forward.")
+@shared
+def run(
+    settings: Globals, pipelines: tuple[str, ...], *, until_caught_up: bool, accept_gap: bool
+) -> None:
+    """Run whatever is live, until stopped.
+
+    The first run makes the first version of each pipeline live. Chained pipelines run in order.
+    """
+    from playhead.ops.run import Request
+    from playhead.ops.run import run as op
+    from playhead.render import as_json, table
+
+    request = Request(pipelines, until_caught_up, accept_gap)
+    with stopping() as stop:
+        if not until_caught_up:
+            say("running; Ctrl-C stops after the current batch")
+        outcome = op(settings.project(), request, stop, teller(settings), say)
+    if settings.json:
+        rows = [
+            {
+                "pipeline": r.version.partition("@")[0],
+                "version": r.version.partition("@")[2],
+                "records": r.records,
+                "cursor": {r.topic: r.cursor},
+                "dead_letters": 0,
+            }
+            for r in outcome.pipelines
+        ]
+        out(as_json({"pipelines": rows}))
+    else:
+        headings = ("PIPELINE", "VERSION", "RECORDS", "TOPIC", "CURSOR")
+        out(
+            table(
+                headings,
+                [(*r.version.split("@"), r.records, r.topic, r.cursor) for r in outcome.pipelines],
+            )
+        )
+    if stop.is_set():
+        sys.exit(130)
+
+
+@click.command(epilog="Example: playhead status -o json")
+@shared
+def status(settings: Globals) -> None:
+    """Show every version: its stage, where it stands, and how far behind."""
+    from playhead.ops.status import status as op
+    from playhead.render import as_json, tabular
+
+    found = op(settings.project())
+    if settings.json:
+        pipelines: dict[str, list[dict[str, Any]]] = {}
+        for v in found:
+            content = asdict(v)
+            content["cursor"] = {v.topic: list(v.cursor)} if v.topic else {}
+            content["dead_letters"] = 0
+            pipelines.setdefault(content.pop("pipeline"), []).append(content)
+        rows = [{"pipeline": name, "versions": vs} for name, vs in pipelines.items()]
+        out(as_json({"pipelines": rows}))
+        return
+    headings = (
+        "PIPELINE", "VERSION", "STAGE", "GENERATION", "TOPIC", "CURSOR", "LAG", "GROUP",
+        "FINGERPRINT", "RUNNING", "NOTE",
+    )  # fmt: skip
+    lines = [
+        (
+            v.pipeline, v.version, v.stage, v.generation, v.topic, v.cursor or None, v.lag,
+            v.group, v.fingerprint, v.running, None if v.declared else "not declared here",
+        )
+        for v in found
+    ]  # fmt: skip
+    out(tabular(settings.output, headings, lines))
+
+
+@click.command(epilog='Example: playhead query "SELECT * FROM dist_calc ORDER BY track_id"')
+@click.argument("sql")
+@shared
+def query(settings: Globals, sql: str) -> None:
+    """Ask the mirror in DuckDB's SQL (read only); says which version it shows, and how old.
+
+    Besides the tables there is one named playhead, which says which version and offsets each shows.
+    """
+    from playhead.ops.query import query as op
+    from playhead.render import answer, as_json, tabular, told_age
+
+    found = op(settings.project(), sql)
+    if settings.json:
+        columns = [{"name": n, "type": t} for n, t in zip(found.names, found.types, strict=True)]
+        content = {"columns": columns, "rows": found.rows, "versions": found.versions}
+        out(as_json({**content, "as_of": found.as_of, "age_s": found.age_s}))
+    elif settings.output in {"csv", "md"}:
+        out(tabular(settings.output, found.names, found.rows))
+    else:
+        out(answer(found))
+    say(told_age(found))

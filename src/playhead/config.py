@@ -1,0 +1,119 @@
+"""Settings: flags, then environment, then ``playhead.toml``, then defaults."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playhead.errors import ConfigError
+
+FILE = "playhead.toml"
+_KEYS = ("app", "log", "store", "mirror", "kafka", "run")
+_RUN_KEYS = ("batch_records",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a project runs with.
+
+    Attributes:
+        root: The project's folder; every path is relative to it.
+        app: ``module:name`` of the App, or None where nobody named one.
+        log: ``local:PATH`` or ``kafka://HOST:PORT``.
+        store: ``sqlite:PATH``.
+        mirror: Path of the DuckDB file.
+        kafka: librdkafka properties, passed through as they are.
+        batch_records: Most records of one batch.
+    """
+
+    root: Path
+    app: str | None = None
+    log: str = "local:.playhead/log.db"
+    store: str = "sqlite:.playhead/store.db"
+    mirror: str = "warehouse.duckdb"
+    kafka: Mapping[str, str] = field(default_factory=dict)
+    batch_records: int = 50_000
+
+    def path(self, relative: str) -> Path:
+        """Return a path of the project."""
+        return self.root / Path(relative).expanduser()
+
+
+def load(
+    root: Path, flags: Mapping[str, str | None], properties: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings of the project in ``root``.
+
+    Args:
+        root: Folder of ``playhead.toml``; the file may be absent.
+        flags: Options of the command line by setting name; None: not given.
+        properties: librdkafka properties of the command line.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting is unknown or cannot be.
+    """
+    if not root.is_dir():
+        raise ConfigError(f"{root}: no such folder")
+    found = _read(root / FILE)
+    kafka = {str(k): _text(v) for k, v in _table(found, "kafka").items()}
+    run = _table(found, "run")
+    _check_known(run, _RUN_KEYS, f"{FILE} [run]")
+    given: dict[str, Any] = {}
+    for name in ("app", "log", "store", "mirror"):
+        value = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or found.get(name)
+        if value is not None:
+            given[name] = str(value)
+    batch = (
+        flags.get("batch_records")
+        or os.environ.get("PLAYHEAD_BATCH_RECORDS")
+        or run.get("batch_records")
+    )
+    if batch is not None:
+        given["batch_records"] = _count(batch, "batch_records")
+    return Settings(root=root, kafka={**kafka, **(properties or {})}, **given)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
+    _check_known(found, _KEYS, FILE)
+    return found
+
+
+def _table(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = found.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"[{name}] is a table", where=FILE)
+    return table
+
+
+def _check_known(found: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for name in found:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+            raise ConfigError(f"unknown setting {name!r}{hint}", where=where)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _count(value: object, name: str) -> int:
+    try:
+        count = int(str(value))
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ConfigError(f"{name} = {value!r} is not a positive number")
+    return count

@@ -1,0 +1,223 @@
+"""Bytes to typed columns and back. JSON, one message at a time, with one meaning.
+
+The parser is part of the result (docs/DESIGN.md): msgspec decides what a message means: of two
+equal names the last counts, NaN and integers past 64 bits are errors, ``1.0`` is not an int,
+``bytes`` are base64, times are ISO-8601 and naive ones are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+import msgspec
+import polars as pl
+
+from playhead.core.declare import Topic
+from playhead.core.records import Records
+from playhead.core.schema import Column, Kind, Schema
+from playhead.errors import BadRecord, DeclarationError
+
+ORIGIN = ("_partition", "_offset")
+META: dict[str, pl.DataType] = {
+    "_partition": pl.Int32(),
+    "_offset": pl.Int64(),
+    "_timestamp": pl.Datetime("ms", "UTC"),
+    "_key": pl.Binary(),
+}
+_INT64 = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
+_SCALARS: dict[str, tuple[pl.DataType, Any]] = {
+    "bool": (pl.Boolean(), bool),
+    "int": (pl.Int64(), Annotated[int, _INT64]),
+    "float": (pl.Float64(), float),
+    "str": (pl.String(), str),
+    "bytes": (pl.Binary(), bytes),
+    "date": (pl.Date(), date),
+    "datetime": (pl.Datetime("us", "UTC"), datetime),
+}
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+
+
+def dtype_of(kind: Kind) -> pl.DataType:
+    """Return the polars dtype of a declared type."""
+    if kind.name == "list" and kind.item is not None:
+        return pl.List(dtype_of(kind.item.kind))
+    if kind.name == "dict":
+        return pl.Struct({c.name: dtype_of(c.kind) for c in kind.fields})
+    return _SCALARS[kind.name][0]
+
+
+def kind_of(dtype: pl.DataType, where: str) -> Kind:
+    """Return the type that a frame's column declares by its dtype.
+
+    Raises:
+        DeclarationError: The dtype is not one that outputs can have.
+    """
+    if isinstance(dtype, pl.List):
+        return Kind("list", item=Column("item", kind_of(_inner(dtype), where), nullable=True))
+    if isinstance(dtype, pl.Struct):
+        fields = tuple(
+            Column(f.name, kind_of(instance(f.dtype), where), nullable=True) for f in dtype.fields
+        )
+        return Kind("dict", fields=fields)
+    if dtype in _INTEGERS:
+        return Kind("int")
+    if dtype == pl.Float32:
+        return Kind("float")
+    if isinstance(dtype, pl.Datetime):
+        return Kind("datetime")
+    for name, (candidate, _) in _SCALARS.items():
+        if dtype == candidate:
+            return Kind(name)
+    raise DeclarationError(f"{where}: dtype {dtype} cannot be written; cast it, or declare columns")
+
+
+def _inner(dtype: pl.List) -> pl.DataType:
+    return instance(dtype.inner)
+
+
+def instance(dtype: Any) -> pl.DataType:  # noqa: ANN401  polars gives a class or an instance
+    """Return the dtype as an instance."""
+    found: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return found
+
+
+def columns_schema(schema: Schema) -> dict[str, pl.DataType]:
+    """Return declared columns as a polars schema."""
+    return {c.name: dtype_of(c.kind) for c in schema}
+
+
+def _type_of(column: Column) -> Any:  # noqa: ANN401  a type expression for msgspec
+    kind = column.kind
+    if kind.name == "list" and kind.item is not None:
+        found: Any = list[_type_of(kind.item)]  # type: ignore[misc]
+    elif kind.name == "dict":
+        found = _struct(kind.fields)
+    else:
+        found = _SCALARS[kind.name][1]
+    return found | None if column.nullable else found
+
+
+def _struct(schema: Schema) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for i, column in enumerate(schema):
+        found = _type_of(column)
+        fields.append((f"f{i}", found, None) if column.nullable else (f"f{i}", found))
+    names = {f"f{i}": column.name for i, column in enumerate(schema)}
+    return msgspec.defstruct("Row", fields, kw_only=True, rename=names)
+
+
+def value_decoder(schema: Schema) -> Callable[[bytes], Any]:
+    """Return a function that checks one JSON value against declared columns.
+
+    It raises `msgspec.MsgspecError` where the value is not what is declared.
+    """
+    return msgspec.json.Decoder(_struct(schema)).decode
+
+
+class Decoder:
+    """Decodes the records of one declared topic into frames."""
+
+    def __init__(self, topic: Topic) -> None:
+        """Prepare the decoder of a topic; without declared columns values stay bytes."""
+        self._topic = topic
+        self._columns = topic.schema
+        values = columns_schema(topic.schema) if topic.schema else {"_value": pl.Binary()}
+        self.schema: dict[str, pl.DataType] = {**values, **META}
+        if topic.schema is not None:
+            self._decode = value_decoder(topic.schema)
+
+    def empty(self) -> pl.DataFrame:
+        """Return a zero-row frame with every column and its dtype."""
+        return pl.DataFrame(schema=self.schema)
+
+    def frame(self, records: Records) -> pl.DataFrame:
+        """Return one row a record, in log order.
+
+        Raises:
+            BadRecord: A record cannot be decoded; it names topic[partition]@offset.
+        """
+        columns = self._values(records)
+        columns["_partition"] = pl.repeat(
+            records.source.partition, len(records), dtype=pl.Int32, eager=True
+        )
+        columns["_offset"] = pl.Series(records.offsets, dtype=pl.Int64)
+        columns["_timestamp"] = pl.Series(records.timestamps_ms, dtype=pl.Int64).cast(
+            META["_timestamp"]
+        )
+        columns["_key"] = pl.Series(records.keys, dtype=pl.Binary)
+        if self._topic.key and None in records.keys:
+            at = list(records.keys).index(None)
+            raise self._bad(
+                records,
+                at,
+                f"the record has no key, but the topic declares key={self._topic.key[0]}: "
+                "records without one lie in any partition",
+            )
+        return pl.DataFrame(columns)
+
+    def _values(self, records: Records) -> dict[str, pl.Series]:
+        if self._columns is None:
+            return {"_value": pl.Series(records.values, dtype=pl.Binary)}
+        rows: list[Any] = []
+        decode = self._decode
+        try:
+            for value in records.values:
+                rows.append(decode(value))  # type: ignore[arg-type]  # noqa: PERF401  len(rows) names the bad one
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+            raise self._bad(records, len(rows), self._why(records, len(rows), error)) from error
+        return {
+            column.name: _series(column.kind, [getattr(row, f"f{i}") for row in rows])
+            for i, column in enumerate(self._columns)
+        }
+
+    def _why(self, records: Records, at: int, error: Exception) -> str:
+        value = records.values[at]
+        if value is None:
+            return "the value is null, and the topic declares columns"
+        shown = value[:80].decode("utf-8", "replace") + ("…" if len(value) > 80 else "")
+        return f"cannot be decoded as JSON: {error}; the value is {shown!r}"
+
+    def _bad(self, records: Records, at: int, why: str) -> BadRecord:
+        return BadRecord(
+            why,
+            where=records.source.at(records.offsets[at]),
+            safe="Nothing at or after it was committed.",
+            cure="Correct the declaration, or start the pipeline's group after this offset.",
+        )
+
+
+def _series(kind: Kind, values: list[Any]) -> pl.Series:
+    if kind.name == "datetime":
+        values = [
+            v.replace(tzinfo=UTC) if v is not None and v.tzinfo is None else v for v in values
+        ]
+    elif kind.name in {"list", "dict"}:
+        values = [msgspec.to_builtins(v, builtin_types=(bytes, date, datetime)) for v in values]
+    return pl.Series(values, dtype=dtype_of(kind))
+
+
+def encode_rows(frame: pl.DataFrame, columns: Sequence[str]) -> list[bytes]:
+    """Return each row of ``columns`` as one JSON object, columns in the given order."""
+    encode = msgspec.json.Encoder().encode
+    names = list(columns)
+    return [encode(dict(zip(names, row, strict=True))) for row in frame.select(names).iter_rows()]
+
+
+def encode_keys(frame: pl.DataFrame, key: Sequence[str]) -> list[bytes]:
+    """Return each row's message key as UTF-8 text; several columns make a JSON array."""
+    if len(key) == 1:
+        text = _text_of(instance(frame.schema[key[0]]))
+        return [text(value) for value in frame.get_column(key[0]).to_list()]
+    encode = msgspec.json.Encoder().encode
+    return [encode(list(row)) for row in frame.select(list(key)).iter_rows()]
+
+
+def _text_of(dtype: pl.DataType) -> Callable[[Any], bytes]:
+    if dtype == pl.String:
+        return lambda value: value.encode()
+    if dtype.is_integer():
+        return lambda value: b"%d" % value
+    encode = msgspec.json.Encoder().encode
+    return lambda value: encode(value).strip(b'"')

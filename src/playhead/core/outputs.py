@@ -1,0 +1,227 @@
+"""From what a function returned to what is written: origin, order, types, fold, records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from playhead.core.codec import ORIGIN, columns_schema, encode_keys, encode_rows, instance
+from playhead.core.declare import Output, Topic, Version
+from playhead.core.offsets import TopicPartition
+from playhead.core.records import Headers, Outgoing, Records, partition_of
+from playhead.core.schema import Schema
+from playhead.errors import FunctionFailed
+
+_HOW_TO_KEEP = (
+    "with_columns, filter, explode and join keep them; in select, put ph.origin in front: "
+    "points.select(ph.origin, …)."
+)
+
+
+def in_log_order(result: pl.DataFrame, version: str, records: Records) -> pl.DataFrame:
+    """Check that every row says which record it comes from; return the rows in log order.
+
+    Rows are stable-sorted by ``_offset``: the n-th row of one input stays the n-th.
+
+    Raises:
+        FunctionFailed: ``_partition`` or ``_offset`` is missing, null, or names no input.
+    """
+    missing = [c for c in ORIGIN if c not in result.columns]
+    if missing:
+        raise FunctionFailed(
+            f"{version} returned a frame without {' and '.join(missing)}: rows would not say "
+            "which record they come from",
+            cure=_HOW_TO_KEEP,
+        )
+    offsets = result.get_column("_offset")
+    known = pl.Series(records.offsets, dtype=pl.Int64)
+    whole = offsets.dtype == pl.Int64 and offsets.is_in(known.implode()).all()
+    partitions = result.get_column("_partition")
+    if not whole or not (partitions == records.source.partition).fill_null(value=False).all():
+        raise FunctionFailed(
+            f"{version} returned rows whose _partition and _offset are not those of its input",
+            where=str(records.source),
+            cure=_HOW_TO_KEEP,
+        )
+    return result.sort("_offset", maintain_order=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One output of one version, with its columns known.
+
+    Attributes:
+        output: What was declared.
+        physical: Name of the version's own topic or table.
+        schema: Its columns, declared or found by the dry run.
+        partitions: Partition count, for a topic.
+    """
+
+    output: Output
+    physical: str
+    schema: Schema
+    partitions: int = 0
+
+
+def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.DataFrame:
+    """Return the target's columns and the origin, cast to their declared types and checked.
+
+    ``-0.0`` becomes ``0.0``; stores disagree on it.
+
+    Raises:
+        FunctionFailed: A column is missing or of another type; a value is null where it must
+            not be, not finite, or past 64 bits. It names topic[partition]@offset.
+    """
+    name = target.output.name
+    for column in target.schema:
+        if column.name not in result.columns:
+            raise FunctionFailed(
+                f"the function returned no column {column.name!r}, which {name} declares; "
+                f"it returned {', '.join(result.columns)}"
+            )
+        _check_type(result, column.name, columns_schema((column,))[column.name], name)
+    wanted = columns_schema(target.schema)
+    cast = result.select(
+        *(pl.col(c).cast(t, strict=False) for c, t in wanted.items()), *map(pl.col, ORIGIN)
+    )
+    for column in target.schema:
+        lost = cast[column.name].is_null() & result[column.name].is_not_null()
+        _refuse_first(cast, lost, place, f"{name}.{column.name} does not fit {column.typed()}", "")
+        if not column.nullable:
+            _refuse_first(
+                cast,
+                cast[column.name].is_null(),
+                place,
+                f"{name}.{column.name} is null, and is declared {column.typed()}",
+                f"Declare it {column.typed()} | None, or fill it.",
+            )
+        _refuse_first(
+            cast,
+            _not_finite(cast[column.name]),
+            place,
+            f"{name}.{column.name} is NaN or infinite, which is not an output value",
+            "Make it null: fill_nan(None).",
+        )
+    return cast.with_columns(_unsigned_zero(pl.col(c), t).alias(c) for c, t in wanted.items())
+
+
+def _check_type(result: pl.DataFrame, column: str, wanted: pl.DataType, output: str) -> None:
+    given = result.schema[column]
+    numeric = given.is_numeric() and (wanted.is_float() or given.is_integer())
+    alike = (
+        given in {wanted, pl.Null()}
+        or (wanted.is_numeric() and numeric)
+        or (isinstance(wanted, pl.Datetime) and isinstance(given, pl.Datetime))
+        or (wanted == pl.String and isinstance(given, (pl.Categorical, pl.Enum)))
+        or (wanted.is_nested() and type(given) is type(wanted))
+    )
+    if not alike:
+        raise FunctionFailed(
+            f"column {column!r} of {output} is declared as {wanted}, "
+            f"but the function returned {given}",
+            cure=f'Cast it, for example pl.col("{column}").cast(pl.{wanted}).',
+        )
+
+
+def _not_finite(values: pl.Series) -> pl.Series:
+    dtype = values.dtype
+    if dtype.is_float():
+        return ~values.is_finite().fill_null(value=True)
+    if isinstance(dtype, pl.List):
+        flat = values.list.explode(keep_nulls=False, empty_as_null=False) if len(values) else values
+        if len(flat) and flat.dtype != dtype and _not_finite(flat).any():
+            return pl.Series([v is not None and bool(_not_finite(v).any()) for v in values])
+    if isinstance(dtype, pl.Struct):
+        found = pl.repeat(value=False, n=len(values), eager=True)
+        for field in dtype.fields:
+            found |= _not_finite(values.struct.field(field.name))
+        return found
+    return pl.repeat(value=False, n=len(values), eager=True)
+
+
+def _unsigned_zero(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype.is_float():
+        return pl.when(value == 0.0).then(0.0).otherwise(value)
+    if isinstance(dtype, pl.List):
+        return value.list.eval(_unsigned_zero(pl.element(), instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        fields = (
+            _unsigned_zero(value.struct.field(f.name), instance(f.dtype)).alias(f.name)
+            for f in dtype.fields
+        )
+        return pl.when(value.is_not_null()).then(pl.struct(*fields))
+    return value
+
+
+def _refuse_first(
+    frame: pl.DataFrame, bad: pl.Series, place: TopicPartition, what: str, cure: str
+) -> None:
+    if bad.any():
+        offset = frame.filter(bad)["_offset"][0]
+        raise FunctionFailed(
+            what,
+            where=place.at(offset),
+            safe="Nothing at or after it was committed.",
+            cure=cure or None,
+        )
+
+
+def fold(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Return the last row of each key, in the order in which the keys were last written."""
+    return rows.unique(subset=list(key), keep="last", maintain_order=True)
+
+
+def outgoing_of(
+    rows: pl.DataFrame, target: Target, version: Version, records: Records, generation: int
+) -> Outgoing:
+    """Return the records that a topic output publishes for ``rows``.
+
+    A record has its input's timestamp, the declared key (the input's own, in its own partition,
+    where none is declared), and headers that say which version made it from which record.
+    """
+    topic = target.output
+    out = Outgoing(target.physical)
+    times = dict(zip(records.offsets, records.timestamps_ms, strict=True))
+    offsets = rows["_offset"].to_list()
+    out.values = list(encode_rows(rows, [c.name for c in target.schema]))
+    if isinstance(topic, Topic) and topic.key:
+        keys = encode_keys(rows, topic.key)
+        placed: dict[bytes, int] = {k: partition_of(k, target.partitions) for k in set(keys)}
+        out.keys = list(keys)
+        out.partitions = [placed[k] for k in keys]
+    else:
+        own = dict(zip(records.offsets, records.keys, strict=True))
+        out.keys = [own[o] for o in offsets]
+        out.partitions = [records.source.partition % target.partitions] * len(offsets)
+    out.timestamps_ms = [times[o] for o in offsets]
+    common: Headers = (
+        ("playhead-pipeline", version.pipeline.encode()),
+        ("playhead-version", version.label.encode()),
+        ("playhead-generation", b"%d" % generation),
+    )
+    place = records.source
+    out.headers = [(*common, ("playhead-source", place.at(o).encode())) for o in offsets]
+    return out
+
+
+def digest(outgoing: Sequence[Outgoing]) -> str:
+    """Return the first 16 hex digits of SHA-256 over the records in order, lengths first."""
+    sha = hashlib.sha256()
+
+    def feed(data: bytes | None) -> None:
+        sha.update(b"-" if data is None else b"%d:" % len(data))
+        sha.update(data or b"")
+
+    for out in outgoing:
+        for i in range(len(out)):
+            feed(out.topic.encode())
+            feed(out.keys[i])
+            feed(out.values[i])
+            for name, value in out.headers[i]:
+                feed(name.encode())
+                feed(value)
+            feed(b"%d" % out.timestamps_ms[i])
+    return sha.hexdigest()[:16]

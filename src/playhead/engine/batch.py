@@ -1,0 +1,111 @@
+"""One batch: compute, publish, store, advise. Its order is what makes results exactly once.
+
+A crash between 2 and 3 is found by the next session: the witness is one batch ahead of the
+cursor, and the batch is computed again with its outputs suppressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from playhead.core import outputs
+from playhead.core.checkpoint import Checkpoint, Committed, Cursor
+from playhead.core.offsets import TopicPartition
+from playhead.core.records import Outgoing, Records
+from playhead.core.slots import Slots, encode, key_columns, merge
+from playhead.engine.call import Outcome
+from playhead.engine.events import BatchDone, Step
+from playhead.engine.session import Seat, Session
+from playhead.errors import FunctionFailed, SessionLost
+from playhead.ports import Move
+
+
+def run_batch(session: Session, batches: Sequence[Records]) -> str:
+    """Process what was read, one `Records` a partition; return the version's stage.
+
+    Raises:
+        BadRecord: A record cannot be decoded; nothing of the batch was committed.
+        FunctionFailed: The function failed; nothing of the batch was committed.
+        SessionLost: Another process took over, or the outcome of the log's transaction is
+            unknown: the session is over, and only the start sequence can tell.
+    """
+    member, ledger = session.member, session.store.ledger
+    if member is None:
+        raise SessionLost(f"{session.name}: the session has not started")
+    # 1. Compute, one partition at a time: outputs, table rows, and the state's delta.
+    outcomes: list[Outcome] = []
+    moves: list[Move] = []
+    offsets: dict[int, Committed] = {}
+    for records in batches:
+        seat = session.seats[records.source.partition]
+        outcome = session.task.caller.call(records, seat.slots, seat.cursor.generation)
+        _check_keys(session.seats, outcomes, seat.place, outcome.delta)
+        move = _move(seat, records, outcome)
+        digest = outputs.digest(outcome.outgoing) if session.publishes else "-"
+        offsets[seat.place.partition] = _committed(session, move, digest)
+        outcomes.append(outcome)
+        moves.append(move)
+    session.tell(Step("computed"))
+    # 2. One log transaction: output records, witness and group offset, with metadata.
+    if session.publishes:
+        member.publish(_together(outcomes), offsets)
+    # 3. One store transaction: compare-and-set of every cursor, then state, rows, counters.
+    session.tell(Step("before store commit"))
+    stage = ledger.commit(session.name, moves)
+    session.tell(Step("after store commit"))
+    # 4. Without topic outputs there is no witness: the group's offset follows, as advice.
+    if not session.publishes:
+        member.commit(offsets)
+        session.tell(Step("after advisory commit"))
+    for move, outcome in zip(moves, outcomes, strict=True):
+        seat = session.seats[move.place.partition]
+        seat.cursor = move.after
+        seat.slots = merge(seat.slots, outcome.delta)
+    session.tell(BatchDone(session.name, sum(len(r) for r in batches), session.positions))
+    return stage
+
+
+def _move(seat: Seat, records: Records, outcome: Outcome) -> Move:
+    before = seat.cursor
+    after = Cursor(records.next, before.generation, before.batch + 1)
+    state = encode(outcome.delta)
+    return Move(seat.place, before, after, seat.epoch, len(records), state, outcome.rows)
+
+
+def _committed(session: Session, move: Move, digest: str) -> Committed:
+    checkpoint = Checkpoint(
+        session.store.ledger.id,
+        session.name,
+        move.after.generation,
+        move.after.batch,
+        move.before.next,
+        digest,
+    )
+    return Committed(move.after.next, str(checkpoint))
+
+
+def _together(outcomes: Sequence[Outcome]) -> list[Outgoing]:
+    return [out for outcome in outcomes for out in outcome.outgoing if len(out)]
+
+
+def _check_keys(
+    seats: Mapping[int, Seat], outcomes: Sequence[Outcome], place: TopicPartition, delta: Slots
+) -> None:
+    """Refuse a key whose state lives in another partition: it would be counted twice, apart."""
+    elsewhere = [(seat.place, seat.slots) for seat in seats.values() if seat.place != place]
+    elsewhere += [(outcome.place, outcome.delta) for outcome in outcomes]
+    for name, changed in delta.items():
+        key = key_columns(changed)
+        for other, slots in elsewhere:
+            known = slots.get(name)
+            both = None if known is None else changed.join(known, on=key, how="semi")
+            if both is not None and len(both):
+                shown = ", ".join(str(v) for v in both.select(key).row(0))
+                raise FunctionFailed(
+                    f"key {shown} was seen in {other} before: a key belongs to one "
+                    "partition, or its state is split in two",
+                    where=str(place),
+                    safe="Nothing of this batch was committed.",
+                    cure="Produce the topic with its key, or forward it into one that is: "
+                    "app.pipeline(topic, to=[keyed], name=…, version=…).",
+                )

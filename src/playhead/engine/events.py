@@ -1,0 +1,78 @@
+"""What happens while batches run, told to one callable.
+
+Progress bars, JSON logs and the crash points of the tests all hang on it. A crash point is
+switched on by ``PLAYHEAD_CRASH=<step>[:<nth>]``: the process kills itself (SIGKILL) when the
+step is told for the nth time. Nothing is checked when the variable is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A point between two durable effects was reached."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something takes longer than a second; ``why`` says what is waited for."""
+
+    version: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A session decided what to do with a partition, and it was not the normal thing."""
+
+    version: str
+    place: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """A batch was committed: log and store hold it."""
+
+    version: str
+    records: int
+    positions: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOver:
+    """The assignment ended; the start sequence follows."""
+
+    version: str
+    why: str
+
+
+Event = Step | Waiting | Restarted | BatchDone | SessionOver
+OnEvent = Callable[[Event], None]
+
+
+def listener(on_event: OnEvent | None = None) -> OnEvent:
+    """Return the callable to tell: ``on_event``, behind the crash point if one is switched on."""
+    tell = on_event or (lambda _event: None)
+    wanted = os.environ.get("PLAYHEAD_CRASH")
+    if not wanted:
+        return tell
+    name, _, nth = wanted.partition(":")
+    seen = 0
+
+    def crash(event: Event) -> None:
+        nonlocal seen
+        if isinstance(event, Step) and event.name == name:
+            seen += 1
+            if seen == int(nth or 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+        tell(event)
+
+    return crash

@@ -1,0 +1,194 @@
+"""The loop: sessions, one after another, each reading and committing batches until told to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from playhead.core.offsets import OffsetRange
+from playhead.core.records import Records
+from playhead.engine.batch import run_batch
+from playhead.engine.events import OnEvent, SessionOver
+from playhead.engine.leases import LeaseKeeper
+from playhead.engine.session import Session, Task
+from playhead.errors import CheckpointConflict, Refused, SessionLost, StoreFailed
+from playhead.ports import Log, Reader, Store
+
+IDLE_S = 0.2
+RESTARTS_MAX = 5
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a worker did.
+
+    Attributes:
+        records: Records that it committed.
+        cursor: The next offset to read, by partition.
+        stage: The version's stage when it ended.
+    """
+
+    records: int = 0
+    cursor: dict[int, int] = field(default_factory=dict)
+    stage: str = ""
+
+
+class Worker:
+    """Runs one version in this process; a second one of the same version is refused."""
+
+    def __init__(
+        self,
+        task: Task,
+        open_log: Callable[[], Log],
+        open_store: Callable[[], Store],
+        tell: OnEvent,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Prepare; `run` does the work until ``stop`` is set."""
+        self.task = task
+        self._open_log = open_log
+        self._open_store = open_store
+        self._tell = tell
+        self.stop = stop or threading.Event()
+
+    def run(self, bound: Mapping[int, int] | None = None) -> Summary:
+        """Run until ``bound`` is reached, `stop` is set, or the stage is no longer the same.
+
+        Args:
+            bound: The position to stop at, by partition; None runs on.
+
+        Raises:
+            Refused: Another process runs the version, or the start sequence said no.
+            BadRecord, FunctionFailed: A record or the function stops the pipeline.
+        """
+        summary = Summary()
+        log, store = self._open_log(), self._open_store()
+        try:
+            with LeaseKeeper(self._open_store) as keeper:
+                name = f"worker/{self.task.version.name}/0"
+                keeper.keep({name: store.ledger.take_free(name, "running")})
+                self._sessions(log, store, keeper, bound, summary)
+        finally:
+            store.close()
+            log.close()
+        return summary
+
+    def _sessions(
+        self,
+        log: Log,
+        store: Store,
+        keeper: LeaseKeeper,
+        bound: Mapping[int, int] | None,
+        summary: Summary,
+    ) -> None:
+        failures = 0
+        while True:
+            done = summary.records
+            session = Session(self.task, log, store, self._tell)
+            try:
+                session.start()
+                keeper.keep(session.epochs)
+                self._batches(session, keeper, bound, summary)
+                return
+            except (SessionLost, StoreFailed) as lost:
+                failures = failures + 1 if summary.records == done else 1
+                self._tell(SessionOver(self.task.version.name, str(lost)))
+                if failures > RESTARTS_MAX:
+                    raise
+                self._still_ours(keeper, lost)
+            finally:
+                session.close()
+
+    def _still_ours(self, keeper: LeaseKeeper, lost: Exception) -> None:
+        try:
+            keeper.check()
+        except CheckpointConflict as taken:
+            raise Refused(
+                f"{self.task.version.name}: another process has taken over ({taken.message})",
+                safe="What this process had not committed was dropped; nothing is lost.",
+                cure="playhead status shows who runs it.",
+            ) from lost
+
+    def _batches(
+        self,
+        session: Session,
+        keeper: LeaseKeeper,
+        bound: Mapping[int, int] | None,
+        summary: Summary,
+    ) -> None:
+        positions = {
+            p: at for p, at in session.positions.items() if bound is None or at < bound.get(p, at)
+        }
+        summary.cursor = session.positions
+        summary.stage = stage = session.stage()
+        if _reached(session, bound):
+            return
+        reader = session.log.reader(self.task.topic.name, positions)
+        try:
+            while not self.stop.is_set() and not _reached(session, bound):
+                keeper.check()
+                if session.member is not None:
+                    session.member.ensure()
+                batches = self._read(reader, bound)
+                if batches:
+                    now = run_batch(session, batches)
+                    summary.records += sum(len(records) for records in batches)
+                    summary.cursor = session.positions
+                else:
+                    now = session.stage()
+                summary.stage = now
+                if now != stage:
+                    return
+        finally:
+            reader.close()
+
+    def _read(self, reader: Reader, bound: Mapping[int, int] | None) -> list[Records]:
+        """Read the next batch, cut at the bound; a partition at its bound gives none."""
+        found = reader.read(self.task.batch_records, IDLE_S)
+        if bound is None:
+            return found
+        cut: list[Records] = []
+        for records in found:
+            end = bound.get(records.source.partition, 0)
+            first = records.offsets[0] if len(records) else records.next - 1
+            if first < end:
+                cut.append(records.before(end))
+        return cut
+
+
+@contextmanager
+def settled(
+    task: Task, log: Log, open_store: Callable[[], Store], tell: OnEvent
+) -> Iterator[Session]:
+    """Run the start sequence of a version, so that nothing of it is pending, and hold its leases.
+
+    Raises:
+        Refused: Another process runs the version, or the start sequence said no.
+    """
+    store = open_store()
+    try:
+        with LeaseKeeper(open_store) as keeper:
+            name = f"worker/{task.version.name}/0"
+            keeper.keep({name: store.ledger.take_free(name, "settling")})
+            session = Session(task, log, store, tell)
+            try:
+                session.start()
+                keeper.keep(session.epochs)
+                yield session
+            finally:
+                session.close()
+    finally:
+        store.close()
+
+
+def _reached(session: Session, bound: Mapping[int, int] | None) -> bool:
+    if bound is None:
+        return False
+    return all(at >= bound.get(p, at) for p, at in session.positions.items())
+
+
+def ends(retained: Mapping[int, OffsetRange]) -> dict[int, int]:
+    """Return the end of each partition: where a run that stops when caught up stops."""
+    return {partition: held.end for partition, held in retained.items()}

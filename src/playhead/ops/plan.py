@@ -1,0 +1,213 @@
+"""What would happen, and why. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from playhead.core import ranges
+from playhead.core.declare import Version
+from playhead.core.offsets import OffsetRange
+from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
+from playhead.errors import PlayheadError
+from playhead.ops import versions
+from playhead.ops.versions import Known
+from playhead.ports import Log, Store, VersionRow
+from playhead.project import Project
+
+
+def plan(project: Project, pipeline: str | None = None) -> Plan:
+    """Return what replays would do for every declared version that is not live.
+
+    Raises:
+        ConfigError: No such pipeline is declared.
+    """
+    with project.open_log() as log:
+        store = project.open_store(must_exist=True)
+        try:
+            known = Known.read(project, store)
+            names = [pipeline] if pipeline else list(known.app.pipelines)
+            parts = [_of_pipeline(known, project, log, store, name) for name in names]
+        finally:
+            store.close()
+    return Plan(
+        tuple(step for part in parts for step in part.steps),
+        tuple(refusal for part in parts for refusal in part.refused),
+        tuple(remark for part in parts for remark in part.remarks),
+    )
+
+
+def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: str) -> Plan:
+    pipeline = known.pipeline(name)
+    live = known.live(name)
+    if live is None:
+        return Plan(refused=(Refusal(name, "nothing is live", "playhead run first."),))
+    declared = pipeline.versions.get(live.label)
+    refused: list[Refusal] = []
+    if declared is None:
+        cure = f"Keep it, and add the new one with @{name}.version."
+        refused.append(Refusal(live.name, "is live but not declared here", cure))
+    elif versions.changed_code(live, declared, project):
+        cure = f"Restore it, or give it a new label with @{name}.version."
+        refused.append(Refusal(live.name, "its code has changed under the live label", cure))
+    steps: list[Step] = []
+    remarks: list[str] = []
+    for version in pipeline.versions.values():
+        if version.name == live.name:
+            continue
+        part = of_version(known, project, log, store, version)
+        steps += part.steps
+        refused += part.refused
+        row = known.rows.get(version.name)
+        if not part.steps and not part.refused and row and row.stage == "shadow":
+            remarks.append(
+                f"{version.name} stands where live stands; next: playhead diff {name}, "
+                f"then playhead promote {version.name}"
+            )
+    readers = known.readers(name)
+    if readers and len(pipeline.versions) > 1:
+        refused.append(
+            Refusal(
+                name,
+                f"promotion: {', '.join(readers)} reads what it writes",
+                "A chain is promoted as a whole, which is not possible yet.",
+            )
+        )
+    return Plan(tuple(steps), tuple(refused), tuple(remarks))
+
+
+def of_version(
+    known: Known,
+    project: Project,
+    log: Log,
+    store: Store,
+    version: Version,
+    *,
+    to: str | None = None,
+) -> Plan:
+    """Return what a replay of one version would do, to the live cursor or to ``to``."""
+    live = known.live(version.pipeline)
+    if live is None:
+        reason = f"nothing of {version.pipeline} is live"
+        return Plan(refused=(Refusal(version.name, reason, "playhead run first."),))
+    row = known.rows.get(version.name)
+    try:
+        described = versions.describe(known, project, log, version)
+    except PlayheadError as error:
+        return Plan(refused=(Refusal(version.name, error.message, error.cure or ""),))
+    refusal = _schema_change(live, described)
+    if refusal is not None:
+        return Plan(refused=(refusal,))
+    topic = row.source if row else described.source
+    retained = log.retained(topic)
+    live_at = {p: s.cursor.next for p, s in store.ledger.standings(live.name).items()}
+    bound, remark = _bound(log, topic, retained, live_at, to)
+    generations = store.ledger.generations(version.name)
+    facts = Facts(
+        version=version.name,
+        stage=row.stage if row else None,
+        record=None
+        if row
+        else Record(
+            version.name,
+            version.group,
+            tuple(t.physical for t in described.tables),
+            tuple(physical for _, physical in described.topics),
+        ),
+        changed=row is not None and versions.changed_code(row, version, project),
+        topic=topic,
+        cursor={p: s.cursor.next for p, s in store.ledger.standings(version.name).items()},
+        start={p: min(g.start for g in gs) for p, gs in generations.items()},
+        bound=bound,
+        retained=retained,
+        from_times_ms=_first_times(log, topic, retained),
+    )
+    planned = plan_version(facts)
+    return Plan(planned.steps, planned.refused, (remark,) if remark else ())
+
+
+def _bound(
+    log: Log,
+    topic: str,
+    retained: Mapping[int, OffsetRange],
+    live_at: Mapping[int, int],
+    to: str | None,
+) -> tuple[dict[int, int], str | None]:
+    """Return where a replay ends: never beyond the live cursor, whatever the user said."""
+    bound = {p: live_at.get(p, held.start) for p, held in retained.items()}
+    if to is None:
+        return bound, None
+    wanted = places(log, topic, retained, live_at, to)
+    cut = [f"{topic}[{p}] {at} → {bound[p]}" for p, at in wanted.items() if at > bound[p]]
+    remark = f"cut to where live stands: {', '.join(cut)}" if cut else None
+    return {p: min(at, bound[p]) for p, at in wanted.items()}, remark
+
+
+def places(
+    log: Log,
+    topic: str,
+    retained: Mapping[int, OffsetRange],
+    live_at: Mapping[int, int],
+    text: str,
+) -> dict[int, int]:
+    """Return the offset that a place means in each partition.
+
+    Raises:
+        ConfigError: The text is not a place.
+    """
+    place = ranges.parse(text, datetime.now(UTC))
+    times: Mapping[int, int | None] = {}
+    if place.kind == "time":
+        times = log.offset_at(topic, place.number)
+    return {
+        p: ranges.resolve(place, held.start, held.end, live_at.get(p, held.end), times.get(p))
+        for p, held in retained.items()
+    }
+
+
+def _first_times(
+    log: Log, topic: str, retained: Mapping[int, OffsetRange]
+) -> dict[int, int | None]:
+    """Return the time of the first record of each partition, where it can be read at once."""
+    found: dict[int, int | None] = dict.fromkeys(retained)
+    for partition, held in retained.items():
+        if len(held):
+            reader = log.reader(topic, {partition: held.start})
+            try:
+                for records in reader.read(1, 1.0):
+                    found[partition] = records.timestamps_ms[0] if len(records) else None
+            finally:
+                reader.close()
+    return found
+
+
+def _schema_change(live: VersionRow, head: VersionRow) -> Refusal | None:
+    """Refuse a removed column or a changed type: readers of the view would break."""
+    tables = {t.name: t for t in head.tables}
+    for table in live.tables:
+        other = tables.get(table.name)
+        if other is None:
+            continue
+        new = {c.name: c for c in other.schema}
+        for column in table.schema:
+            kept = new.get(column.name)
+            if kept is None or kept.kind != column.kind or other.key != table.key:
+                what = "removes" if kept is None else "changes the type or the key of"
+                return Refusal(
+                    head.name,
+                    f"it {what} {table.name}.{column.name}",
+                    "Write the new shape into another table, or keep the column.",
+                )
+    return None
+
+
+def refuse(refused: Sequence[Refusal]) -> PlayheadError:
+    """Return the refusals of a plan as one error."""
+    from playhead.errors import Refused
+
+    first = refused[0]
+    return Refused(
+        "; ".join(f"{r.subject}: {r.reason}" for r in refused),
+        safe="Nothing was changed.",
+        cure=first.cure or None,
+    )

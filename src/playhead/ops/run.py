@@ -1,0 +1,197 @@
+"""Run whatever is live."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from playhead.core.declare import Pipeline
+from playhead.engine.events import OnEvent, listener
+from playhead.engine.session import Task
+from playhead.engine.worker import Summary, Worker, ends
+from playhead.errors import Refused
+from playhead.ops import versions
+from playhead.ops.mirror import MirrorThread
+from playhead.ops.versions import Known
+from playhead.ports import Log, Store, VersionRow
+from playhead.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one pipeline did.
+
+    Attributes:
+        version: ``pipeline@label`` that ran.
+        topic: The physical topic that it read.
+        records: Records that it committed.
+        cursor: The next offset to read, in partition order.
+    """
+
+    version: str
+    topic: str
+    records: int
+    cursor: list[int]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did, and what it says.
+
+    Attributes:
+        pipelines: One a pipeline that ran to the end.
+        remarks: Sentences for the user, for example which version is declared and not replayed.
+    """
+
+    pipelines: list[Ran] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        pipelines: Names; empty means all.
+        until_caught_up: Stop at what was in the log at the start, pipeline after pipeline.
+        accept_gap: Accept that a group was moved forward.
+    """
+
+    pipelines: Sequence[str] = ()
+    until_caught_up: bool = False
+    accept_gap: bool = False
+
+
+def run(
+    project: Project,
+    request: Request,
+    stop: threading.Event,
+    tell: OnEvent | None = None,
+    say: Callable[[str], None] = lambda _sentence: None,
+) -> Outcome:
+    """Run the live version of each pipeline; the first start makes the first version live.
+
+    Args:
+        project: The project.
+        request: What to run, and how far.
+        stop: Set from outside to end after the current batch.
+        tell: Told every event.
+        say: Told each remark when it is known.
+
+    Raises:
+        Refused: Nothing remains to run, or a start sequence said no.
+        PlayheadError: A pipeline stopped on an error; what it had committed stays.
+    """
+    outcome = Outcome()
+    tell = listener(tell)
+    with project.open_log() as log:
+        store = project.open_store()
+        try:
+            tasks = _tasks(project, log, store, request, outcome)
+            for remark in outcome.remarks:
+                say(remark)
+            if not tasks:
+                raise Refused("nothing remains to run", cure=" ".join(outcome.remarks) or None)
+            workers = [Worker(t, project.open_log, project.open_store, tell, stop) for t in tasks]
+            with MirrorThread(project) as mirror:
+                if request.until_caught_up:
+                    _one_after_another(log, workers, outcome)
+                else:
+                    _side_by_side(workers, stop, outcome)
+            if mirror.failed is not None:
+                outcome.remarks.append(str(mirror.failed))
+        finally:
+            store.close()
+    return outcome
+
+
+def _tasks(
+    project: Project, log: Log, store: Store, request: Request, outcome: Outcome
+) -> list[Task]:
+    known = Known.read(project, store)
+    for name in request.pipelines:
+        known.pipeline(name)
+    tasks = []
+    for pipeline in versions.in_order(known.app):
+        if request.pipelines and pipeline.name not in request.pipelines:
+            continue
+        row = known.live(pipeline.name)
+        if row is None:
+            row = _first(known, project, log, store, pipeline)
+            known = Known.read(project, store)
+        if row.label not in pipeline.versions:
+            outcome.remarks.append(
+                f"{row.name} is live but not declared here: keep it, and add "
+                f"{pipeline.first} with @{pipeline.name}.version"
+            )
+            continue
+        versions.refuse_changed(row, pipeline.versions[row.label], project)
+        outcome.remarks += _remarks(known, pipeline, row)
+        tasks.append(versions.task_of(known, project, log, row, accept_gap=request.accept_gap))
+    return tasks
+
+
+def _first(
+    known: Known, project: Project, log: Log, store: Store, pipeline: Pipeline
+) -> VersionRow:
+    """Record the pipeline's first version as live: nothing is live yet."""
+    others = [r.name for r in known.rows.values() if r.pipeline == pipeline.name]
+    if others:
+        raise Refused(f"{pipeline.name}: {', '.join(others)} are recorded, but none is live")
+    first = pipeline.versions[pipeline.first]
+    return versions.record(known, project, log, store, first, stage="live")
+
+
+def _remarks(known: Known, pipeline: Pipeline, live: VersionRow) -> list[str]:
+    return [
+        f"{version.name}: declared, not replayed; next: playhead plan {pipeline.name}"
+        for version in pipeline.versions.values()
+        if version.name != live.name and version.name not in known.rows
+    ]
+
+
+def _one_after_another(log: Log, workers: Sequence[Worker], outcome: Outcome) -> None:
+    for worker in workers:
+        summary = worker.run(ends(log.retained(worker.task.topic.name)))
+        outcome.pipelines.append(_ran(worker.task, summary))
+        if worker.stop.is_set():
+            return
+
+
+def _side_by_side(workers: Sequence[Worker], stop: threading.Event, outcome: Outcome) -> None:
+    """Run a thread a pipeline; the first that fails stops all."""
+    failures: list[BaseException] = []
+
+    def work(worker: Worker) -> None:
+        try:
+            summary = worker.run()
+            outcome.pipelines.append(_ran(worker.task, summary))
+            if not stop.is_set():
+                failures.append(_retired(worker.task, summary))
+        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
+            failures.append(error)
+        if failures:
+            stop.set()
+
+    threads = [threading.Thread(target=work, args=(w,), name=w.task.version.name) for w in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.2)
+    if failures:
+        raise failures[0]
+
+
+def _retired(task: Task, summary: Summary) -> Refused:
+    return Refused(
+        f"{task.version.name} is {summary.stage} now: another version was promoted",
+        safe="It stopped at its cursor; nothing is lost.",
+        cure="Run again: playhead run runs whatever is live.",
+    )
+
+
+def _ran(task: Task, summary: Summary) -> Ran:
+    cursor = [summary.cursor[p] for p in sorted(summary.cursor)]
+    return Ran(task.version.name, task.topic.name, summary.records, cursor)

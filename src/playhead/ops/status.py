@@ -1,0 +1,91 @@
+"""Where every version of every pipeline stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from playhead.core.offsets import OffsetRange
+from playhead.errors import ConfigError, LogFailed
+from playhead.ports import Log, Store, VersionRow
+from playhead.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """One version; ``stage`` is live, shadow, retired, or ``declared`` when not recorded yet.
+
+    ``lag`` is in offsets, summed over the partitions; None where the topic is gone.
+    ``declared`` says whether the user's module declares it here.
+    """
+
+    pipeline: str
+    version: str
+    stage: str
+    declared: bool
+    generation: int | None = None
+    fingerprint: str | None = None
+    group: str | None = None
+    topic: str | None = None
+    cursor: tuple[int, ...] = ()
+    lag: int | None = None
+    running: str | None = None
+
+
+def status(project: Project) -> list[VersionStatus]:
+    """Return every version that is recorded or declared, pipeline by pipeline.
+
+    Raises:
+        PlayheadError: Nothing has run here yet.
+    """
+    store = project.open_store(must_exist=True)
+    try:
+        with project.open_log() as log:
+            found = [_recorded(log, store, row) for row in store.catalog.versions()]
+    finally:
+        store.close()
+    try:
+        declared = {v.name: v for v in project.app.versions()}
+    except ConfigError:
+        return found  # no module is named here: what is recorded is still worth showing
+    known = {f"{f.pipeline}@{f.version}" for f in found}
+    marked = [_marked(f, declared) for f in found]
+    return marked + [
+        VersionStatus(v.pipeline, v.label, "declared", declared=True, group=v.group)
+        for name, v in declared.items()
+        if name not in known
+    ]
+
+
+def _marked(found: VersionStatus, declared: Mapping[str, object]) -> VersionStatus:
+    from dataclasses import replace
+
+    return replace(found, declared=f"{found.pipeline}@{found.version}" in declared)
+
+
+def _recorded(log: Log, store: Store, row: VersionRow) -> VersionStatus:
+    standings = store.ledger.standings(row.name)
+    lease = store.ledger.lease(f"worker/{row.name}/0")
+    try:
+        retained: Mapping[int, OffsetRange] | None = log.retained(row.source)
+    except LogFailed as error:
+        if error.exit_code == 5:
+            raise
+        retained = None
+    lag = None
+    if retained is not None:
+        at = {p: s.cursor.next for p, s in standings.items()}
+        lag = sum(max(0, held.end - at.get(p, held.start)) for p, held in retained.items())
+    return VersionStatus(
+        pipeline=row.pipeline,
+        version=row.label,
+        stage=row.stage,
+        declared=False,
+        generation=max((s.cursor.generation for s in standings.values()), default=None),
+        fingerprint=row.fingerprint,
+        group=row.group,
+        topic=row.source,
+        cursor=tuple(standings[p].cursor.next for p in sorted(standings)),
+        lag=lag,
+        running=lease.owner if lease is not None and lease.in_force else None,
+    )

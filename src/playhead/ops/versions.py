@@ -1,0 +1,270 @@
+"""What is declared, what is recorded, what is live, and how one becomes the other."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from playhead.core.declare import App, Pipeline, Table, Topic, Version
+from playhead.core.naming import NAME
+from playhead.engine.call import Caller
+from playhead.engine.session import Task
+from playhead.engine.sources import environment, fingerprint_of
+from playhead.errors import ConfigError, LogFailed, Refused
+from playhead.ports import Log, Store, TableRow, TopicInfo, VersionRow
+from playhead.project import Project
+
+RETENTION = "retention.ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The catalog as read once, beside what the module declares."""
+
+    app: App
+    rows: Mapping[str, VersionRow]
+
+    @classmethod
+    def read(cls, project: Project, store: Store) -> Known:
+        """Read the catalog and load the user's module."""
+        return cls(project.app, {row.name: row for row in store.catalog.versions()})
+
+    def live(self, pipeline: str) -> VersionRow | None:
+        """Return the live version of a pipeline, or None."""
+        rows = (r for r in self.rows.values() if r.pipeline == pipeline and r.stage == "live")
+        return next(rows, None)
+
+    def declared(self, name: str) -> Version | None:
+        """Return the declared version ``pipeline@label``, or None."""
+        pipeline, _, label = name.partition("@")
+        found = self.app.pipelines.get(pipeline)
+        return found.versions.get(label) if found else None
+
+    def source(self, version: Version) -> str:
+        """Return the physical topic that a version reads.
+
+        A topic that a pipeline of the app writes is read as the version that was live when this
+        one was recorded wrote it.
+        """
+        row = self.rows.get(version.name)
+        if row is not None:
+            return row.source
+        writers = self.app.writers(version.source)
+        if not writers:
+            return version.source.name
+        live = self.live(writers[0].name)
+        return version.source.physical(live.label if live else writers[0].first)
+
+    def bound(self, version: Version) -> Version:
+        """Return the version with its source's physical name in place."""
+        return replace(version, source=replace(version.source, name=self.source(version)))
+
+    def readers(self, pipeline: str) -> list[str]:
+        """Return the pipelines of the app that read what this pipeline writes."""
+        written = {t for v in self.pipeline(pipeline).versions.values() for t in v.topics}
+        return [
+            p.name
+            for p in self.app.pipelines.values()
+            if any(v.source in written for v in p.versions.values())
+        ]
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return a declared pipeline.
+
+        Raises:
+            ConfigError: There is none of this name.
+        """
+        found = self.app.pipelines.get(name)
+        if found is None:
+            raise ConfigError(
+                f"no pipeline {name!r} is declared", cure=_closest(name, self.app.pipelines)
+            )
+        return found
+
+    def version(self, name: str) -> Version:
+        """Return the declared version ``pipeline@label``.
+
+        Raises:
+            ConfigError: It is not declared, or the label is missing.
+        """
+        pipeline, at, label = name.partition("@")
+        versions = self.pipeline(pipeline).versions
+        if not at:
+            raise ConfigError(
+                f"{name!r} names no version", cure=f"Say which: {_list(pipeline, versions)}."
+            )
+        if label not in versions:
+            raise ConfigError(
+                f"no version {name!r} is declared",
+                cure=f"{pipeline} has {_list(pipeline, versions)}.",
+            )
+        return versions[label]
+
+
+def _list(pipeline: str, labels: Iterable[str]) -> str:
+    return ", ".join(f"{pipeline}@{label}" for label in labels)
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Declared are: {', '.join(names)}." if names else "The app declares none."
+
+
+def in_order(app: App) -> list[Pipeline]:
+    """Return the pipelines with those that write a topic before those that read it.
+
+    Raises:
+        Refused: They read each other in a circle.
+    """
+    done: list[Pipeline] = []
+    waiting = list(app.pipelines.values())
+    while waiting:
+        ready = [p for p in waiting if all(w in done or w is p for w in app.writers(p.source))]
+        if not ready:
+            raise Refused("pipelines read each other: " + ", ".join(p.name for p in waiting))
+        done += ready
+        waiting = [p for p in waiting if p not in ready]
+    return done
+
+
+def changed_code(row: VersionRow, version: Version, project: Project) -> bool:
+    """Say whether a recorded version's code or declarations have changed since."""
+    return row.fingerprint != fingerprint_of(version, project.root)
+
+
+def refuse_changed(row: VersionRow, version: Version, project: Project) -> None:
+    """Refuse to go on under a label whose code has changed.
+
+    Raises:
+        Refused: It has changed.
+    """
+    if changed_code(row, version, project):
+        raise Refused(
+            f"{row.name}: its code has changed since it began to run",
+            safe="Nothing was run; its results are unchanged.",
+            cure=f"Restore it, or give it a new label with @{row.pipeline}.version, then "
+            f"playhead plan {row.pipeline}.",
+        )
+
+
+def existing_topic(log: Log, name: str) -> TopicInfo:
+    """Return a topic that must be there.
+
+    Raises:
+        LogFailed: It is not.
+    """
+    info = log.topic(name)
+    if info is None:
+        raise LogFailed(
+            f"topic {name} does not exist",
+            cure=f"Fill it: playhead ingest FILE --topic {name}.",
+        )
+    return info
+
+
+def describe(known: Known, project: Project, log: Log, version: Version) -> VersionRow:
+    """Return the catalog row that recording this version would write. Touches nothing."""
+    bound = known.bound(version)
+    topic = existing_topic(log, bound.source.name)
+    caller = Caller(bound, {})
+    tables = tuple(
+        TableRow(t.output.name, t.physical, t.output.key, t.schema)
+        for t in caller.targets
+        if isinstance(t.output, Table)
+    )
+    return VersionRow(
+        pipeline=version.pipeline,
+        label=version.label,
+        stage="shadow",
+        fingerprint=fingerprint_of(version, project.root),
+        app=known.app.name,
+        source=topic.name,
+        partitions=topic.partitions,
+        group=version.group,
+        tables=tables,
+        topics=tuple((t.name, t.physical(version.label)) for t in version.topics),
+        environment=environment(version, project.root),
+    )
+
+
+def record(
+    known: Known, project: Project, log: Log, store: Store, version: Version, *, stage: str
+) -> VersionRow:
+    """Record a version, with its physical tables and topics.
+
+    Raises:
+        Refused: A physical name is taken by something that the catalog does not know.
+    """
+    row = replace(describe(known, project, log, version), stage=stage)
+    owners = {r.app for r in known.rows.values() if r.pipeline == row.pipeline}
+    if owners - {row.app}:
+        raise Refused(f"pipeline {row.pipeline} belongs to app {', '.join(owners)} in this store")
+    for _, physical in row.topics:
+        if log.topic(physical) is not None:
+            raise Refused(
+                f"topic {physical} exists, but the catalog does not know it",
+                safe="It was not written to.",
+                cure="Use another label, or the store that belongs to it.",
+            )
+    store.catalog.record(row)
+    create_topics(log, row, version)
+    return row
+
+
+def create_topics(log: Log, row: VersionRow, version: Version) -> None:
+    """Create the version's physical topics where they are missing."""
+    for topic in version.topics:
+        physical = topic.physical(version.label)
+        if log.topic(physical) is None:
+            log.create_topic(physical, topic.partitions or row.partitions, topic_config(topic))
+
+
+def topic_config(topic: Topic | None) -> dict[str, str]:
+    """Return the configuration of a topic that Playhead creates."""
+    return {RETENTION: "-1", **dict(topic.config if topic else ())}
+
+
+def task_of(
+    known: Known, project: Project, log: Log, row: VersionRow, *, accept_gap: bool = False
+) -> Task:
+    """Return a recorded version as a task, ready to run.
+
+    Raises:
+        Refused: It is recorded but not declared here.
+    """
+    version = known.declared(row.name)
+    if version is None:
+        raise Refused(
+            f"{row.name} is recorded but not declared here",
+            cure=f"Declare it again: keep {row.label} with @{row.pipeline}.version.",
+        )
+    create_topics(log, row, version)
+    bound = replace(version, source=replace(version.source, name=row.source))
+    topic = existing_topic(log, row.source)
+    counts = {p: t.partitions for _, p in row.topics if (t := log.topic(p)) is not None}
+    caller = Caller(bound, counts)
+    return Task(
+        app=known.app.name,
+        version=bound,
+        caller=caller,
+        topic=topic,
+        partitions=row.partitions,
+        batch_records=project.settings.batch_records,
+        accept_gap=accept_gap,
+    )
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return pipeline and label of ``pipeline@label``; the label may be empty.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    pipeline, _, label = name.partition("@")
+    if not NAME.match(pipeline) or (label and not NAME.match(label)):
+        raise ConfigError(f"{name!r} is not PIPELINE or PIPELINE@VERSION")
+    return pipeline, label

@@ -1,0 +1,45 @@
+"""What the engine asks of a log and of a store, in the engine's own words.
+
+An offset is always the *next* one to read; ranges are half open. Adapters translate their
+vendor's errors into `LogFailed`, `StoreFailed`, `SessionLost`, `Refused`: no vendor exception
+crosses these modules. An adapter object belongs to one thread; open another one for another.
+"""
+
+from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
+from playhead.ports.store import (
+    Catalog,
+    Cut,
+    Generation,
+    Lease,
+    Ledger,
+    Move,
+    Pointer,
+    RunRow,
+    Standing,
+    Store,
+    Swap,
+    TableRow,
+    VersionRow,
+)
+
+__all__ = [
+    "Appender",
+    "Catalog",
+    "Cut",
+    "Generation",
+    "GroupInfo",
+    "Lease",
+    "Ledger",
+    "Log",
+    "Member",
+    "Move",
+    "Pointer",
+    "Reader",
+    "RunRow",
+    "Standing",
+    "Store",
+    "Swap",
+    "TableRow",
+    "TopicInfo",
+    "VersionRow",
+]

@@ -1,0 +1,309 @@
+"""The store: the ledger, and the catalog that shares its transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from playhead.core.checkpoint import Cursor
+from playhead.core.offsets import TopicPartition
+from playhead.core.schema import Schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one version stands in one partition.
+
+    Attributes:
+        cursor: The truth about state and table.
+        epoch: Epoch of the partition's lease when the row was last written.
+        start: First offset of the version's first generation.
+        topic_id: Id of the topic that the offsets belong to.
+        records: Records processed, of this generation.
+    """
+
+    cursor: Cursor
+    epoch: int
+    start: int
+    topic_id: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One run of a version over a partition, from ``start`` on.
+
+    Attributes:
+        number: 1, 2, 3, …
+        start: Its first offset.
+        gap_from: Where the cursor stood when a skip to ``start`` was accepted; None otherwise.
+    """
+
+    number: int
+    start: int
+    gap_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease in the store: who holds a name, until when."""
+
+    name: str
+    epoch: int
+    owner: str
+    in_force: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What one batch, rewind or gap does to one partition of a version.
+
+    Attributes:
+        place: The partition.
+        before: The cursor that must be in the store, else the move is refused.
+        after: The cursor that takes its place.
+        epoch: The lease epoch that must be in the store.
+        records: How many records were processed.
+        state: The delta of a batch; the whole state where a generation begins.
+        rows: Folded rows by physical table; where a generation begins, all of the partition's.
+        gap_from: For an accepted gap: where the cursor stood.
+        why: For the audit, where a generation begins.
+    """
+
+    place: TopicPartition
+    before: Cursor
+    after: Cursor
+    epoch: int
+    records: int
+    state: bytes
+    rows: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    gap_from: int | None = None
+    why: str = ""
+
+
+class Ledger(Protocol):
+    """Cursors, state deltas and leases: the truth about what was processed."""
+
+    @property
+    def id(self) -> str:
+        """Id of this store, made with it."""
+
+    def standings(self, version: str) -> dict[int, Standing]:
+        """Return where the version stands, by partition, all read in one transaction."""
+
+    def generations(self, version: str) -> dict[int, list[Generation]]:
+        """Return every generation of every partition, oldest first."""
+
+    def begin(self, version: str, place: TopicPartition, topic_id: str, move: Move) -> None:
+        """Insert the cursor row of a first start: ``move.after``, with the state to begin with.
+
+        Raises:
+            CheckpointConflict: There is a row already, or the lease is no longer ours.
+        """
+
+    def commit(self, version: str, moves: Sequence[Move]) -> str:
+        """Move the cursors and write state and rows: all of it or nothing; return the stage.
+
+        The compare-and-set of every cursor comes first, in sorted order. A move that begins a
+        new generation (``after.generation`` is one more) replaces state and rows of the
+        partition instead of adding to them. The stage is read in the same transaction.
+
+        Raises:
+            CheckpointConflict: A cursor or an epoch is not what the move says.
+            FunctionFailed: A key of a table was written from two partitions.
+        """
+
+    def state(self, version: str, partition: int) -> list[bytes]:
+        """Return snapshot and deltas up to the cursor, oldest first."""
+
+    def take(self, names: Sequence[str], note: str) -> dict[str, int]:
+        """Take leases whether in force or not: epoch + 1; return the epochs."""
+
+    def take_free(self, name: str, note: str) -> int:
+        """Take a lease that is free, expired, or held by a process that is gone.
+
+        Raises:
+            Refused: It is in force; the message names its holder.
+        """
+
+    def renew(self, epochs: Mapping[str, int]) -> None:
+        """Extend leases.
+
+        Raises:
+            CheckpointConflict: One is no longer ours.
+        """
+
+    def release(self, epochs: Mapping[str, int]) -> None:
+        """Give leases back, those that are still ours."""
+
+    def lease(self, name: str) -> Lease | None:
+        """Return one lease, or None when it was never taken or was given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A table of a recorded version."""
+
+    name: str
+    physical: str
+    key: tuple[str, ...]
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A version as the catalog knows it; ``stage`` is live, shadow or retired.
+
+    ``source`` is the physical topic, ``partitions`` its count when the version was recorded;
+    ``topics`` pairs public and physical names.
+    """
+
+    pipeline: str
+    label: str
+    stage: str
+    fingerprint: str
+    app: str
+    source: str
+    partitions: int
+    group: str
+    tables: tuple[TableRow, ...]
+    topics: tuple[tuple[str, str], ...]
+    environment: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """``pipeline@label``."""
+        return f"{self.pipeline}@{self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Which version of a pipeline is live, since which epoch, and which one was before it."""
+
+    label: str
+    epoch: int
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A promotion, ready to be done in one transaction.
+
+    Attributes:
+        base: The version that is live.
+        head: The version that becomes live.
+        epoch: The pointer's epoch that must be in the store.
+        leases: Lease epochs of live and head that must be in the store.
+        cursors: Cursors by version and partition that must be in the store.
+        detail: For the audit.
+    """
+
+    base: VersionRow
+    head: VersionRow
+    epoch: int
+    leases: Mapping[str, int]
+    cursors: Mapping[str, Mapping[int, Cursor]]
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of a command that writes."""
+
+    id: str
+    kind: str
+    subject: str
+    intent: Mapping[str, object]
+    result: Mapping[str, object] | None
+    started_at: str
+
+
+class Catalog(Protocol):
+    """Versions, pointers, tables, runs and the audit."""
+
+    def versions(self) -> list[VersionRow]:
+        """Return every recorded version, in the order of recording."""
+
+    def record(self, version: VersionRow) -> None:
+        """Record a new version: its row, its physical tables, and, when live, pointer and views.
+
+        Raises:
+            Refused: A physical table exists that the catalog does not know.
+        """
+
+    def change(self, version: VersionRow) -> None:
+        """Change what is recorded of a version; a table whose columns changed is made anew."""
+
+    def pointer(self, pipeline: str) -> Pointer | None:
+        """Return the pipeline's pointer, or None when nothing is live."""
+
+    def swap(self, swap: Swap) -> int:
+        """Make head live in one transaction: pointer, stages, views, audit; return the epoch.
+
+        Raises:
+            CheckpointConflict: Pointer, a lease or a cursor is not what the swap says.
+        """
+
+    def rows(self, table: TableRow) -> pl.DataFrame:
+        """Return a physical table: declared columns, ``_partition`` and ``_offset``."""
+
+    def cut(self, only: Collection[str] | None = None) -> Cut:
+        """Return results of one moment: of the named versions, or of every version."""
+
+    def changes(self) -> int:
+        """Return a counter that each change of results or pointers raises."""
+
+    def save_diff(self, digest: str, content: bytes) -> None:
+        """Keep a reviewed diff under its digest."""
+
+    def diff(self, digest: str) -> bytes | None:
+        """Return a reviewed diff, or None."""
+
+    def begin_run(self, kind: str, subject: str, intent: Mapping[str, object]) -> str:
+        """Write the audit row of an intent; return the run's id."""
+
+    def finish_run(self, run: str, result: Mapping[str, object]) -> None:
+        """Write the result of a run."""
+
+    def runs(self) -> list[RunRow]:
+        """Return every run, oldest first."""
+
+    def note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
+        """Write one line of the audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Results of one moment, for the mirror.
+
+    Attributes:
+        changes: The counter at that moment.
+        versions: Every recorded version.
+        cursors: Cursor by version and partition.
+        rows: Content of each physical table by its name.
+    """
+
+    changes: int
+    versions: Sequence[VersionRow]
+    cursors: Mapping[str, Mapping[int, Cursor]]
+    rows: Mapping[str, pl.DataFrame]
+
+
+class Store(Protocol):
+    """A database that offers ledger and catalog over the same transactions."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog."""
+
+    def close(self) -> None:
+        """Let go of connections; safe to call twice."""
