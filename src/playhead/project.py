@@ -45,7 +45,11 @@ class Project:
                 "with playhead init DIR.",
             )
         module_name, _, name = named.partition(":")
-        sys.path.insert(0, str(self.root.resolve()))
+        root = self.root.resolve()
+        loaded = sys.modules.get(module_name)
+        if loaded is not None and not _lies_in(loaded.__file__, root):
+            del sys.modules[module_name]  # another project's module of the same name
+        sys.path.insert(0, str(root))
         importlib.invalidate_caches()
         try:
             module = importlib.import_module(module_name)
@@ -110,6 +114,10 @@ class Project:
         from playhead.adapters.sqlite_store import SqliteStore
 
         return SqliteStore(path)
+
+
+def _lies_in(file: str | None, root: Path) -> bool:
+    return file is not None and Path(file).resolve().is_relative_to(root)
 
 
 def _user_line(error: BaseException) -> str | None:

@@ -177,9 +177,6 @@ def test_a_mean_of_integers_adds_integers():
 @pytest.mark.parametrize(
     ("small", "large"),
     [
-        ("Z", "z"),
-        ("z", "é"),
-        ("\uffff", "\U0001f697"),  # by code point, not by UTF-16 unit
         (date(2014, 9, 13), date(2014, 9, 14)),
         (datetime(2014, 9, 13, tzinfo=UTC), datetime(2014, 9, 14, tzinfo=UTC)),
         (timedelta(1), timedelta(2)),
@@ -282,6 +279,10 @@ def test_changes_are_only_the_touched_rows_and_the_slots_stay_as_they_were():
     state.running_sum(rows([8, 16], car=[3, 4], at=200), y="x")
     assert state.changes()["running_sum.y"].rows() == [(3, 12), (4, 16)]
     assert slots["running_sum.y"].rows() == [(1, 1), (2, 2), (3, 4)]
+    _, slots = run("running_sum", rows([1, 2], hour=[7, 8]), by="hour")
+    state = new_state(slots)
+    state.running_sum(rows([4], hour=[8]), by="hour", y="x")
+    assert state.changes()["running_sum.y"].rows() == [(1, 8, 6)]
 
 
 def test_rows_of_a_slot_stand_in_the_order_of_their_last_touch_for_any_cut():
@@ -444,17 +445,17 @@ def test_a_null_key_is_refused_at_its_row():
 
 
 @pytest.mark.parametrize(
-    ("column", "dtype"),
+    "column",
     [
-        (pl.Series([1.0]), "Float64"),
-        (pl.Series([b"a"]), "Binary"),
-        (pl.Series([[1]]), "List(Int64)"),
-        (pl.Series([timedelta(1)]), "Duration(time_unit='us')"),
-        (pl.Series(["a"], dtype=pl.Categorical), "Categorical"),
+        pl.Series([1.0]),
+        pl.Series([b"a"]),
+        pl.Series([[1]]),
+        pl.Series([timedelta(1)]),
+        pl.Series(["a"], dtype=pl.Categorical),
     ],
 )
-def test_keys_of_other_types_are_refused(column, dtype):
-    said = f"is {dtype}; state is kept per int, str, bool, date or datetime"
+def test_keys_of_other_types_are_refused(column):
+    said = f"is {column.dtype}; state is kept per int, str, bool, date or datetime"
     e = failure(lambda: new_state().latest(rows([1], car=column), y="x"))
     assert e.message == f"latest: 'car' {said}"
     assert e.cure == 'Cast it before the call: pl.col("car").cast(…).'
@@ -588,10 +589,10 @@ def test_only_numbers_are_added(operator, x):
     )
 
 
-@pytest.mark.parametrize("x", [[1], {"a": 1}, b"a"])
+@pytest.mark.parametrize("x", [[1], {"a": 1}, b"a", "a"])
 def test_only_what_has_an_order_has_a_least(x):
     e = failure(lambda: new_state().running_min(rows([x]), y="x"))
-    assert e.message.endswith("running_min takes numbers, bools, text, dates and times")
+    assert e.message.endswith("running_min takes numbers, bools, dates and times")
 
 
 @pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["a"])])

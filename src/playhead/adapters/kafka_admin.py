@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -16,37 +15,18 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by its documentation
-    AdminClient,
     ConfigResource,
     ConfigSource,
     NewTopic,
     OffsetSpec,
 )
 
-from playhead.adapters.kafka_client import (
-    CONTACT_S,
-    REQUEST_S,
-    UNKNOWN_TOPIC,
-    UNREACHABLE,
-    Clients,
-    error_of,
-)
-from playhead.core.checkpoint import Committed
+from playhead.adapters.kafka_client import REQUEST_S, UNKNOWN_TOPIC, Clients, error_of
+from playhead.adapters.kafka_groups import KafkaGroups
 from playhead.core.offsets import OffsetRange
-from playhead.core.offsets import TopicPartition as Source
 from playhead.errors import ConfigError, LogFailed, Refused
-from playhead.ports import GroupInfo, TopicInfo
+from playhead.ports import TopicInfo
 
-# librdkafka's names of the states, and the words of Kafka's own tools.
-_STATES = {
-    "PREPARING_REBALANCING": "PreparingRebalance",
-    "COMPLETING_REBALANCING": "CompletingRebalance",
-    "STABLE": "Stable",
-    "DEAD": "Dead",
-    "EMPTY": "Empty",
-    "ASSIGNING": "Assigning",
-    "RECONCILING": "Reconciling",
-}
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _MARKERS_S = 1.0
@@ -56,14 +36,12 @@ _BAD_TOPIC = frozenset(
 )
 
 
-class KafkaAdmin:
+class KafkaAdmin(KafkaGroups):
     """The questions and orders of `Log` that need no consumer."""
 
     def __init__(self, clients: Clients) -> None:
         """Check the properties; nothing is sent before the first question."""
-        self._clients = clients
-        self._client = clients.admin()
-        self._contacted = False
+        super().__init__(clients)
         self._open_at: dict[tuple[str, int], int] = {}  # where an open transaction begins
 
     def topics(self) -> list[TopicInfo]:
@@ -131,99 +109,7 @@ class KafkaAdmin:
             raise LogFailed("No such topic.", where=topic, cure="See: playhead topics list")
         return len(found[0].partitions)
 
-    def groups(self) -> list[str]:
-        """Return the names of all groups, sorted."""
-        with self._clients.errors("listing groups"):
-            asked = self._contact().list_consumer_groups(request_timeout=REQUEST_S)
-            listed = asked.result()
-            if listed.errors and not listed.valid:
-                raise listed.errors[0]
-        return sorted(one.group_id for one in listed.valid)
-
-    def describe_group(self, group: str) -> GroupInfo:
-        """Return state and members; an unknown group is ``Dead`` without members."""
-        with self._clients.errors(f"describing group {group}"):
-            asked = self._contact().describe_consumer_groups([group], request_timeout=REQUEST_S)
-            try:
-                found = asked[group].result()
-            except KafkaException as raised:
-                if error_of(raised).code() != KafkaError.GROUP_ID_NOT_FOUND:
-                    raise
-                return GroupInfo(group, "Dead", ())
-        members = (f"{m.client_id} ({m.host.lstrip('/')})" for m in found.members)
-        return GroupInfo(group, _STATES.get(found.state.name, "Unknown"), tuple(sorted(members)))
-
-    def committed(self, group: str) -> dict[Source, Committed]:
-        """Return every offset that the group has committed."""
-        with self._clients.errors(f"reading the offsets of group {group}"):
-            asked = self._contact().list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_S
-            )
-            try:
-                places = asked[group].result().topic_partitions
-            except KafkaException as raised:
-                if error_of(raised).code() != KafkaError.GROUP_ID_NOT_FOUND:
-                    raise
-                return {}
-        return {
-            Source(place.topic, place.partition): Committed(place.offset, place.metadata or "")
-            for place in sorted(places, key=lambda place: (place.topic, place.partition))
-            if place.offset >= 0 and not place.error
-        }
-
-    def reset(self, group: str, offsets: Mapping[Source, int]) -> None:
-        """Set the group's offsets, with no metadata, as Kafka's own tool does."""
-        if not offsets:
-            return
-        self._refuse_members(group)
-        places = [TopicPartition(at.topic, at.partition, to) for at, to in sorted(offsets.items())]
-        request = ConsumerGroupTopicPartitions(group, places)
-        with self._clients.errors(f"resetting group {group}"):
-            asked = self._contact().alter_consumer_group_offsets(
-                [request], request_timeout=REQUEST_S
-            )
-            results = asked[group].result().topic_partitions
-        refused = [place for place in results if place.error]
-        if refused:
-            self._refuse_members(group)  # somebody joined in between: better named
-            raise Refused(
-                f"Kafka refused to reset group {group}: {refused[0].error.str()}.",
-                where=", ".join(str(Source(place.topic, place.partition)) for place in refused),
-                safe=None if len(refused) == len(places) else "The other partitions were reset.",
-            )
-
     # ------------------------------------------------------------------------------- inside
-
-    def _contact(self) -> AdminClient:
-        """Return the client; the first time, find out soon whether anybody is there."""
-        if not self._contacted:
-            with self._clients.errors("first contact"):
-                self._call()
-            self._contacted = True
-        return self._client
-
-    def _call(self) -> None:
-        for attempt in range(1, CONTACT_S + 1):
-            try:
-                self._client.list_topics(timeout=1)
-            except KafkaException as raised:
-                self._client.poll(0)  # what went wrong comes as an event
-                code = error_of(raised).code()
-                if code not in UNREACHABLE or attempt == CONTACT_S:
-                    raise
-                if attempt > 1 and self._clients.brokers_down:
-                    raise  # refused, not slow: nothing to wait for
-            else:
-                return
-
-    def _refuse_members(self, group: str) -> None:
-        info = self.describe_group(group)
-        if info.members or info.state not in {"Empty", "Dead"}:
-            raise Refused(
-                f"Group {group} has members ({info.state}): {', '.join(info.members)}.",
-                safe="Nothing was changed.",
-                cure="Stop them, then try again.",
-            )
 
     def _descriptions(self, names: list[str]) -> list[Any]:
         if not names:

@@ -39,31 +39,17 @@ _LASTING = UNKNOWN_TOPIC | UNAUTHORISED | {
 }  # fmt: skip
 
 
-class KafkaMember:
-    """`Member` on Kafka.
+class Membership:
+    """A subscription to one topic, for one assignment: knows when it is over."""
 
-    Attributes:
-        on_step: Called inside `publish` with the name of each step; for crash tests.
-    """
-
-    def __init__(
-        self,
-        clients: Clients,
-        group: str,
-        topic: str,
-        check_topic: Callable[[str], int],
-    ) -> None:
+    def __init__(self, clients: Clients, group: str, topic: str) -> None:
         """Subscribe; `wait` then waits for the assignment."""
-        self.on_step: Callable[[str], None] | None = None
         self._clients = clients
         self._group = group
         self._topic = topic
-        self._check_topic = check_topic
         self._partitions: tuple[int, ...] | None = None
         self._metadata: object = None  # captured with the assignment, used unchanged
         self._over = ""  # why the session ended
-        self._producer: TransactionalProducer | None = None
-        self._witness: Consumer | None = None
         self._consumer = clients.consumer(group, _DEFAULTS)
         with clients.errors(f"joining group {group}"):
             self._consumer.subscribe(
@@ -108,6 +94,61 @@ class KafkaMember:
                 f"The session of group {self._group} on {self._topic} ended: {self._over}.",
                 safe="What was not committed is dropped; nothing is repeated from memory.",
             )
+
+    def _serve(self, timeout_s: float) -> None:
+        """Serve rebalances and errors; the heartbeat itself is librdkafka's own thread."""
+        while not self._over and (message := self._consumer.poll(timeout_s)) is not None:
+            error = message.error()
+            if error is None:
+                continue
+            code = error.code()
+            if code == KafkaError._MAX_POLL_EXCEEDED or error.fatal():
+                self._over = error.str()
+            elif code in UNKNOWN_TOPIC:
+                raise LogFailed("No such topic.", where=self._topic)
+            elif code in UNAUTHORISED:
+                raise self._clients.translated(error, f"in group {self._group}")
+            timeout_s = 0
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign([])  # a member of the group, but nothing is fetched here
+        if self._partitions is not None:
+            self._end("the partitions were assigned anew")
+            return
+        self._partitions = tuple(sorted(place.partition for place in partitions))
+        self._metadata = consumer.consumer_group_metadata()
+
+    def _on_revoke(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        self._end("the partitions were revoked")
+
+    def _end(self, why: str) -> None:
+        self._over = self._over or why
+
+    def _leave(self) -> None:
+        with suppress(KafkaException, RuntimeError):  # RuntimeError: it was closed before
+            self._consumer.close()
+
+
+class KafkaMember(Membership):
+    """`Member` on Kafka.
+
+    Attributes:
+        on_step: Called inside `publish` with the name of each step; for crash tests.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        group: str,
+        topic: str,
+        check_topic: Callable[[str], int],
+    ) -> None:
+        """Subscribe; `wait` then waits for the assignment."""
+        super().__init__(clients, group, topic)
+        self.on_step: Callable[[str], None] | None = None
+        self._check_topic = check_topic
+        self._producer: TransactionalProducer | None = None
+        self._witness: Consumer | None = None
 
     def begin_publishing(self, transactional_id: str) -> None:
         """Fence every older producer of this id; an open transaction of its is aborted."""
@@ -197,39 +238,6 @@ class KafkaMember:
     def _step(self, name: str) -> None:
         if self.on_step:
             self.on_step(name)
-
-    def _serve(self, timeout_s: float) -> None:
-        """Serve rebalances and errors; the heartbeat itself is librdkafka's own thread."""
-        while not self._over and (message := self._consumer.poll(timeout_s)) is not None:
-            error = message.error()
-            if error is None:
-                continue
-            code = error.code()
-            if code == KafkaError._MAX_POLL_EXCEEDED or error.fatal():
-                self._over = error.str()
-            elif code in UNKNOWN_TOPIC:
-                raise LogFailed("No such topic.", where=self._topic)
-            elif code in UNAUTHORISED:
-                raise self._clients.translated(error, f"in group {self._group}")
-            timeout_s = 0
-
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        consumer.assign([])  # a member of the group, but nothing is fetched here
-        if self._partitions is not None:
-            self._end("the partitions were assigned anew")
-            return
-        self._partitions = tuple(sorted(place.partition for place in partitions))
-        self._metadata = consumer.consumer_group_metadata()
-
-    def _on_revoke(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        self._end("the partitions were revoked")
-
-    def _end(self, why: str) -> None:
-        self._over = self._over or why
-
-    def _leave(self) -> None:
-        with suppress(KafkaException, RuntimeError):  # RuntimeError: it was closed before
-            self._consumer.close()
 
     def _witness_consumer(self) -> Consumer:
         if self._witness is None:

@@ -253,8 +253,9 @@ class SqliteLedger:
         with self._db.transaction():
             held = self.lease(name)
             if held is not None and held.in_force:
+                subject = name.removeprefix("worker/").rpartition("/")[0] or name
                 raise Refused(
-                    f"{name.removeprefix('worker/').rpartition('/')[0] or name} is held by {held.owner} ({held.note})",
+                    f"{subject} is held by {held.owner} ({held.note})",
                     safe="Nothing was changed.",
                     cure="Stop it first.",
                 )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from playhead.cli.options import Globals, out, say, shared
+
+if TYPE_CHECKING:
+    from playhead.project import Project
 
 
 @click.command(epilog="Example: playhead init trips && cd trips")
@@ -37,6 +41,12 @@ def demo(settings: Globals, keep: Path | None) -> None:
     from playhead.demo import demo as op
     from playhead.render import as_json
 
-    content = op(settings, keep, (lambda _text: None) if settings.json else out)
+    def open_project(directory: Path) -> Project:
+        settings.root = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        return settings.project()
+
+    tell = (lambda _text: None) if settings.json else out
+    content = op(open_project, keep and settings.root / keep, tell)
     if settings.json:
         out(as_json(content))

@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from playhead.core.declare import Output, Topic, Version
+from playhead.core.declare import Output, Version
 from playhead.errors import DeclarationError
 
 SourceOf = Callable[[str], str | None]
@@ -25,7 +25,7 @@ COUNTED: Mapping[str, Any] = {"per": "frame", "start": "earliest", "rtol": 0.0, 
 NOT_COUNTED = frozenset({"group", "expect", "on_error", "on_promote", "public", "reads"})
 
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-_DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib", "import_module"})
+_DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "import_module", "modules"})
 _MAKES = frozenset({"pipeline", "version"})
 _DECLARES = _MAKES | {"topic", "table", "forward"}
 _MAIN = "__name__ == '__main__'"
@@ -43,10 +43,7 @@ _Chain = tuple[str, ...]
 def fingerprint(
     code: Mapping[str, str], declarations: Mapping[str, Any], reads: Mapping[str, bytes]
 ) -> str:
-    """Return the first 16 hex digits (64 bits) of the SHA-256 over all that counts.
-
-    ``declarations`` may hold what JSON can; ``reads`` are bytes of files by the name as declared.
-    """
+    """Return the first 16 hex digits (64 bits) of the SHA-256 over code, declarations, files."""
     files = {name: hashlib.sha256(data).hexdigest() for name, data in reads.items()}
     whole = {"code": dict(code), "declarations": dict(declarations), "reads": files}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
@@ -62,9 +59,8 @@ def declarations_of(version: Version) -> dict[str, Any]:
 
 def _declared(output: Output) -> dict[str, Any]:
     columns = output.schema and [[c.name, c.typed()] for c in output.schema]
-    kind = "topic" if isinstance(output, Topic) else "table"
-    said = {"kind": kind, "name": output.name, "key": list(output.key), "columns": columns}
-    return said | {"tombstones": getattr(output, "tombstones", False)}
+    said = {"kind": type(output).__name__.lower(), "name": output.name, "key": list(output.key)}
+    return {**said, "columns": columns, "tombstones": getattr(output, "tombstones", False)}
 
 
 def code_of(module: str, qualname: str, first_line: int, source_of: SourceOf) -> dict[str, str]:
@@ -101,10 +97,10 @@ def code_of(module: str, qualname: str, first_line: int, source_of: SourceOf) ->
     top = own.node.name if isinstance(own.node, _Def) else None
     if isinstance(own.node, _Def) and own.node.lineno == first_line:
         own.node.name, top = "@", None
-    walk.reach(home, own)
+    walk.reach(own)
     for unit in home.units:
         if any(chain[0] == top for chain in unit.uses):
-            walk.reach(home, unit)
+            walk.reach(unit)
     return walk.parts(home)
 
 
@@ -113,7 +109,7 @@ class _Unit:
     """A top-level statement, or one name of an import, and the names that it deals with."""
 
     node: ast.stmt
-    package: str  # what its relative imports start from
+    module: _Module
     binds: set[str] = field(default_factory=set)
     changes: set[str] = field(default_factory=set)  # without binding them: TABLE["x"] = 1
     uses: set[_Chain] = field(default_factory=set)  # with attributes: ("helpers", "f")
@@ -127,7 +123,7 @@ class _Unit:
 
     @property
     def dynamic(self) -> bool:
-        return any(c[0] in _DYNAMIC or c[:2] == ("sys", "modules") for c in self.uses)
+        return any(not _DYNAMIC.isdisjoint(c[:2]) for c in self.uses)
 
     @property
     def still(self) -> str:  # the name of what may stand anywhere in its file
@@ -167,7 +163,7 @@ class _Unit:
         for alias in node.names:
             bound = alias.asname or alias.name
             if isinstance(node, ast.ImportFrom):
-                base = self.package.rsplit(".", node.level - 1)[0] if node.level else ""
+                base = self.module.package.rsplit(".", node.level - 1)[0] if node.level else ""
                 target = ".".join(filter(None, (base, node.module)))
                 self.imports.setdefault(bound, []).append((target, (alias.name,)))
             else:
@@ -180,6 +176,7 @@ class _Module:
     """One of the user's modules: functions by first line, units, units by name."""
 
     name: str
+    package: str  # what its relative imports start from
     functions: dict[int, str] = field(default_factory=dict)
     units: list[_Unit] = field(default_factory=list)
     names: dict[str, list[_Unit]] = field(default_factory=dict)
@@ -209,26 +206,26 @@ class _Walk:
     def __init__(self, source_of: SourceOf) -> None:
         self._source_of = source_of
         self._modules: dict[str, _Module | None] = {}
-        self._reached: dict[_Unit, _Module] = {}
+        self._reached: set[_Unit] = set()
         self._seen: set[tuple[str, _Chain]] = set()
         self._open: list[tuple[str, _Chain]] = []
 
     def module(self, name: str) -> _Module | None:
         if name not in self._modules:
             source = self._source_of(name)
-            self._modules[name] = module = None if source is None else _Module(name)
+            is_package = self._source_of(f"{name}.__init__") is not None
+            package = name if is_package else name.rpartition(".")[0]
+            self._modules[name] = module = None if source is None else _Module(name, package)
             if module is not None and source is not None:
                 self._read(module, _parsed(name, source))
         return self._modules[name]
 
     def _read(self, module: _Module, tree: ast.Module) -> None:
-        is_package = self._source_of(f"{module.name}.__init__") is not None
-        package = module.name if is_package else module.name.rpartition(".")[0]
         for node in ast.walk(tree):
             _clean(node, module)
         for statement in _statements(tree):
             declares = self._declares(module, statement)
-            unit = _Unit(statement, package)
+            unit = _Unit(statement, module)
             module.declared |= unit.binds if declares else set()
             module.units.append(unit)
             for name in unit.binds:
@@ -256,42 +253,45 @@ class _Walk:
             node.value = ast.Tuple([*value.args[:1], *names], ast.Load())
         return declares
 
-    def reach(self, module: _Module, unit: _Unit) -> None:
+    def reach(self, unit: _Unit) -> None:
         if unit in self._reached:
             return
-        self._reached[unit] = module
+        module = unit.module
+        self._reached.add(unit)
         own = {(unit.node.name,)} if isinstance(unit.node, _Named) else set()
         for root, *rest in unit.uses | own:
             if root in module.names:
                 self._open.append((module.name, (root, *rest)))
             self._open += [(m, (*n, *rest)) for m, n in unit.imports.get(root, ())]
         if module.dynamic or unit.dynamic:
-            self._open.append((module.name, ()))
+            texts = [getattr(node, "value", None) for node in ast.walk(unit.node)]
+            names = [t for t in texts if isinstance(t, str) and t.replace(".", "_").isidentifier()]
+            self._open += [(name, ()) for name in (module.name, *names)]
         self._open += [(m, ()) for m, _ in unit.imports.get("*", ())]
         for star in module.names.get("*", ()):
-            self.reach(module, star)
+            self.reach(star)
 
     def _follow(self, name: str, chain: _Chain) -> None:
         module = self.module(name)
-        if module and chain and chain[0] in module.names:
-            for unit in module.names.get(chain[0], ()):
-                self.reach(module, unit)
-            self._open += [(m, (*n, *chain[1:])) for m, n in module.origins(chain[0])]
-        elif chain and self.module(f"{name}.{chain[0]}"):
+        units = module.names.get(chain[0], []) if module and chain else []
+        for unit in units:
+            self.reach(unit)
+        origins = [t for u in units for t in u.imports.get(chain[0], ())]
+        self._open += [(m, (*n, *chain[1:])) for m, n in origins]
+        if chain and (origins or not units) and self.module(f"{name}.{chain[0]}"):
             self._open.append((f"{name}.{chain[0]}", chain[1:]))
-        elif module:
+        elif module and not units:
             for unit in module.units:
-                self.reach(module, unit)
+                self.reach(unit)
             self._open += [(name, (bound,)) for bound in module.names]
 
     def parts(self, home: _Module) -> dict[str, str]:
-        """Return what was reached: what runs, in order, by module; what stands still, by name."""
         for item in self._open:  # it grows meanwhile
             if item not in self._seen:
                 self._seen.add(item)
                 self._follow(*item)
         parts: dict[str, str] = {}
-        for module in set(self._reached.values()):
+        for module in {unit.module for unit in self._reached}:
             for unit in (u for u in module.units if u in self._reached):
                 rivals = {u for n in unit.binds for u in module.names[n] if u in self._reached}
                 key = f"{'' if module is home else module.name}:{unit.still * (len(rivals) == 1)}"

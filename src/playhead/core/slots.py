@@ -84,7 +84,7 @@ def merge(base: Slots, delta: Slots) -> Slots:
 
 
 def _replaced(name: str, kept: pl.DataFrame, touched: pl.DataFrame) -> pl.DataFrame:
-    if list(kept.schema.items()) != list(touched.schema.items()):
+    if kept.schema != touched.schema:
         raise StoreFailed(
             f"slot {name} does not fit its delta: it has {_spelled(kept)}, "
             f"the delta has {_spelled(touched)}",
@@ -107,7 +107,7 @@ def encode(slots: Slots) -> bytes:
     parts = [struct.pack("<I", len(slots))]
     for name in sorted(slots):
         encoded, stream = name.encode(), io.BytesIO()
-        slots[name].rechunk().write_ipc_stream(stream, compression="lz4")
+        slots[name].write_ipc_stream(stream, compression="lz4")
         table = stream.getvalue()
         parts += [struct.pack("<I", len(encoded)), encoded, struct.pack("<Q", len(table)), table]
     payload = b"".join(parts)
@@ -187,7 +187,7 @@ def _check_packable(value: object, path: str, depth: int) -> None:
     elif type(value) is dict:
         items = value.items()
         for name in value:
-            if type(name) is not str or _fault(name):
+            if not isinstance(name, str) or _fault(name):
                 raise ValueError(f"{path} has the key {name!r}: keys are text")
     else:
         fault = _fault(value)
@@ -261,7 +261,8 @@ def _number(dtype: pl.DataType) -> bool:
 
 
 def _ordered(dtype: pl.DataType) -> bool:
-    return dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String)
+    # Not text: polars below 2 has no cum_min of it.
+    return dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +294,7 @@ class Operator:
 _VALUE, _TOTAL, _COUNT = pl.col("_value"), pl.col("_total"), pl.col("_count")
 _ANYTHING = (_any, "any column but Array, Categorical, Enum and Object")
 _NUMBERS = (_number, "numbers and bools")
-_ORDERED = (_ordered, "numbers, bools, text, dates and times")
+_ORDERED = (_ordered, "numbers, bools, dates and times")
 TOTALS = Part("_total", _widened, lambda c: c.cum_sum())
 _COUNTS = Part("_count", _seen, lambda c: c.cum_sum())
 _MEAN = pl.when(_COUNT > 0).then(_TOTAL.cast(pl.Float64) / _COUNT.cast(pl.Float64))

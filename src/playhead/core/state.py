@@ -98,10 +98,7 @@ class State:
         return self._apply("running_mean", frame, by, new)
 
     def running_min(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
-        """Append the least value so far, of the column's dtype; null before any value.
-
-        −0.0 counts as 0.0; text is compared by code point.
-        """
+        """Append the least value so far, in the column's dtype, −0.0 as 0.0; null before any."""
         return self._apply("running_min", frame, by, new)
 
     def running_max(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
@@ -175,7 +172,7 @@ class State:
                     f"and it is now {fed.schema[column]}",
                     cure=f"Cast it to {dtype} before the call, or give the code a new version.",
                 )
-        return pl.concat([slot.join(fed, on=groups, how="semi", maintain_order="left"), fed])
+        return pl.concat([slot.join(fed, on=groups, how="semi"), fed])
 
     def _check_rows(self, operator: str, frame: pl.DataFrame, groups: list[str]) -> None:
         """Refuse rows without an origin or a key, and rows out of log order."""

@@ -1,0 +1,165 @@
+"""A project in a folder, driven through the installed command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playhead.demo import prepare
+
+COMMAND = str(Path(sys.executable).parent / "playhead")
+TIME = ("--timestamp", "time", "--timestamp-format", "%m/%d/%Y %H:%M")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What it answered, as JSON."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@dataclass
+class Trip:
+    """The example project, on a log of the test's choosing."""
+
+    folder: Path
+    log: str
+    topic: str = "raw_trackpoints"
+    env: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, folder: Path, log: str | None = None) -> Trip:
+        """Make a project; on a shared broker its topics and groups get names of their own."""
+        shared = log is not None
+        topic = prepare(folder, shared_log=shared)
+        return cls(folder, log or "local:.playhead/log.db", topic)
+
+    @property
+    def prefix(self) -> str:
+        """What topics and groups of this project begin with."""
+        return self.topic.removesuffix("raw_trackpoints")
+
+    @property
+    def group(self) -> str:
+        """The group of distance@miles."""
+        return f"{self.prefix}distance.miles"
+
+    def cli(self, *args: str, stdin: bytes | None = None, **env: str) -> Done:
+        """Run one command to its end."""
+        done = subprocess.run(
+            [COMMAND, args[0], *args[1:], "--log", self.log]
+            if args[0] not in {"topics", "groups"}
+            else [COMMAND, *args, "--log", self.log],
+            cwd=self.folder,
+            env={**os.environ, **self.env, **env},
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        result = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in result.err, result.err
+        return result
+
+    def ok(self, *args: str, **env: str) -> Done:
+        """Run one command that must succeed."""
+        done = self.cli(*args, **env)
+        assert done.code == 0, f"{args} ended with {done.code}\n{done.out}\n{done.err}"
+        return done
+
+    def json(self, *args: str, **env: str) -> dict[str, Any]:
+        """Run one command that must succeed, and return its JSON."""
+        return self.ok(*args, "-o", "json", **env).json
+
+    def ingest(self, partitions: int = 1) -> Done:
+        """Ingest the trackpoints."""
+        count = ("--partitions", str(partitions))
+        return self.ok("ingest", "trackpoints.csv", "--topic", self.topic, *TIME, *count)
+
+    def run(self, **env: str) -> dict[str, Any]:
+        """Run what is live until it has caught up."""
+        return self.json("run", "--until-caught-up", **env)
+
+    def totals(self) -> dict[int, float]:
+        """Return what readers of dist_calc see through the mirror."""
+        rows = self.json("query", "SELECT track_id, distance FROM dist_calc")["rows"]
+        return dict(rows)
+
+    def records(self, topic: str) -> list[dict[str, Any]]:
+        """Return every record of a topic of this project, in kcat's envelope."""
+        out = self.ok("topics", "tail", self.prefix + topic).out
+        return [json.loads(line) for line in out.splitlines()]
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the user's module."""
+        module = self.folder / "vehicles.py"
+        text = module.read_text()
+        assert old in text, old
+        module.write_text(text.replace(old, new))
+
+    @contextmanager
+    def running(self, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run what is live in the background, until the block ends."""
+        process = self.start("run", **env)
+        try:
+            wait_for(lambda: self._holds_lease(process), "the worker to take its lease")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+    def _holds_lease(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, "the worker ended"
+        done = self.cli("status", "-o", "json")
+        return done.code == 0 and any(
+            v["running"] for p in done.json["pipelines"] for v in p["versions"]
+        )
+
+    def start(self, *args: str, **env: str) -> subprocess.Popen[bytes]:
+        """Start one command in the background."""
+        with (self.folder / "background.log").open("ab") as log:
+            return subprocess.Popen(
+                [COMMAND, *args, "--log", self.log],
+                cwd=self.folder,
+                env={**os.environ, **self.env, **env},
+                stdout=log,
+                stderr=log,
+            )
+
+
+def wait_for(holds: Any, what: str, timeout_s: float = 40.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def headers(record: dict[str, Any]) -> dict[str, str]:
+    """Return a record's headers by name."""
+    flat = record["headers"]
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def words(text: str) -> list[list[str]]:
+    """Return a printed table as rows of words, blank lines left out."""
+    return [re.split(r"\s+", line.strip()) for line in text.splitlines() if line.strip()]
