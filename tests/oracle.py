@@ -1,8 +1,9 @@
-"""What must come out, recomputed from the input in plain Python; shares no code with the product."""
+"""What must come out, recomputed from the input in plain Python; no code of the product's."""
 
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 
 from geographiclib.geodesic import Geodesic
@@ -44,6 +45,7 @@ def steps() -> list[tuple[int, int, float]]:
     return found
 
 
+@cache
 def totals(unit: float) -> dict[int, float]:
     """Return the way of each track in a unit, given in metres."""
     return {track: metres / unit for _, track, metres in steps()}

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from playhead.cli.main import cli
 from playhead.demo import prepare
 
 COMMAND = str(Path(sys.executable).parent / "playhead")
@@ -44,6 +47,7 @@ class Trip:
     log: str
     topic: str = "raw_trackpoints"
     env: dict[str, str] = field(default_factory=dict)
+    spawn: bool = False
 
     @classmethod
     def make(cls, folder: Path, log: str | None = None) -> Trip:
@@ -63,7 +67,9 @@ class Trip:
         return f"{self.prefix}distance.miles"
 
     def cli(self, *args: str, stdin: bytes | None = None, **env: str) -> Done:
-        """Run one command to its end."""
+        """Run one command to its end, in this process where that makes no difference."""
+        if not (self.spawn or env or self.env):
+            return self._inside(args, stdin)
         done = subprocess.run(
             [COMMAND, args[0], *args[1:], "--log", self.log]
             if args[0] not in {"topics", "groups"}
@@ -78,6 +84,14 @@ class Trip:
         result = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
         assert "Traceback" not in result.err, result.err
         return result
+
+    def _inside(self, args: tuple[str, ...], stdin: bytes | None) -> Done:
+        sys.modules.pop("vehicles", None)  # a command of its own would load it anew
+        argv = ["-C", str(self.folder), "--log", self.log, *args]
+        result = CliRunner().invoke(cli, argv, input=stdin, prog_name="playhead")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Done(result.exit_code, result.stdout, result.stderr)
 
     def ok(self, *args: str, **env: str) -> Done:
         """Run one command that must succeed."""

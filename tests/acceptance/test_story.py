@@ -74,6 +74,7 @@ def readers(trip: Trip) -> Iterator[list[str]]:
 
 
 def test_from_ingest_to_rollback(trip: Trip) -> None:
+    trip.spawn = True  # the installed command, as a user has it
     first = trip.run()
     assert [p["records"] for p in first["pipelines"]] == [681]
     miles = trip.totals()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import platform
 import subprocess
 import sys
 import textwrap
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from types import CodeType
 from typing import get_type_hints
 
+import msgspec
 import pytest
 
 import playhead as ph
@@ -31,6 +34,7 @@ from playhead.errors import DeclarationError
 VEHICLES = '''\
 """Distances of vehicles."""
 
+import functools
 import math
 import numpy as np
 import polars as pl
@@ -93,6 +97,18 @@ def set_origin(value):
 set_origin(7)
 
 
+HANDLERS = []
+
+
+def handler(function):
+    HANDLERS.append(function)
+
+
+@handler
+def handled(x):
+    return x + 20
+
+
 def scale(x, by=MILE):
     """Scale x."""
     return x / by  # by a mile
@@ -121,7 +137,10 @@ def audited(function):
     return function
 
 
+@functools.cache
+@audited
 def unrelated(x):
+    np.random.seed(1)
     return x + 1
 
 
@@ -141,6 +160,7 @@ def distance(points, state, unrelated_default=FIRST):
     total += (lambda z: z * Shape().area())(2)
     from late import lately
     import later
+    total += functools.reduce(lambda a, b: a + b, HANDLERS)
     return {distances: total + lately() + later.on()}
 
 
@@ -220,7 +240,11 @@ SAME = {
     "pass": ("vehicles", "    return 3\n", "    pass\n    return 3\n"),
     "annotations of a function": ("vehicles", "x: int, factor=2) -> int:", "x, factor=2):"),
     "an unrelated function": ("vehicles", "return x + 1\n", "return x + 2\n"),
-    "an unrelated function goes": ("vehicles", "def unrelated(x):\n    return x + 1\n", ""),
+    "an unrelated function goes": (
+        "vehicles",
+        "@functools.cache\n@audited\ndef unrelated",
+        "def apart",
+    ),
     "an unrelated function of a helper": (
         "helpers",
         "def unused_helper(p):",
@@ -260,11 +284,11 @@ SAME = {
 DIFFERS = {
     "its body": ("vehicles", "return {distances: total", "return {distances: 2 * total"),
     "its default": ("vehicles", "unrelated_default=FIRST", "unrelated_default=SECOND"),
-    "its other decorator": ("vehicles", "@audited\n", ""),
+    "its other decorator": ("vehicles", "@audited\ndef distance(", "def distance("),
     "the other decorator's code": (
         "vehicles",
-        "    return function\n\n\ndef unr",
-        "    return 1\n\n\ndef unr",
+        "    return function\n\n\n@functools",
+        "    return 1\n\n\n@functools",
     ),
     "a helper": ("vehicles", "return x / by", "return x * by"),
     "a helper's default": ("vehicles", "by=MILE", "by=YARD"),
@@ -286,6 +310,7 @@ DIFFERS = {
     ),
     "what registers": ("vehicles", "REGISTRY[name] = function", "REGISTRY[name] = print"),
     "what is registered": ("vehicles", "return x + 10", "return x + 11"),
+    "what is appended": ("vehicles", "return x + 20", "return x + 21"),
     "a global set by a function": ("vehicles", "set_origin(7)", "set_origin(8)"),
     "an import": ("vehicles", "import numpy as np", "import jax.numpy as np"),
     "a change to an installed library": (
@@ -443,6 +468,62 @@ def test_an_app_of_another_module_declares_too():
     assert parts({"core": app, "main": main.replace("'out')", "'in')")}, "entry", "main") != before
 
 
+def test_a_version_declared_by_a_call_is_a_declaration():
+    text = "import playhead as ph\napp = ph.App('a')\nt = app.topic(key='id', name='t')\n"
+    text += "@app.pipeline(t, to=[t], version='v')\ndef f(p, s):\n    return p\n"
+    text += "f.version('w', expect='true')(str)\n"
+    text += "def entry(p, s):\n    return f, t\n"
+    before = parts({"m": text}, "entry", "m")
+    assert parts({"m": text.replace("expect='true'", "")}, "entry", "m") == before
+    assert parts({"m": text.replace("name='t'", "name='u'")}, "entry", "m") != before
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("def h(): return 1\n", "from x import h\n"),
+        ("def h(): return 1\n", "h = 1\n"),
+        ("K = 1\n", "def h(k=K): return k\n"),
+        ("K = 1\n", "def h(*, k=K): return k\n"),
+        ("K = 1\n", "@K\ndef h(): return 1\n"),
+    ],
+)
+def test_order_counts_where_it_matters(one, other):
+    entry = "def entry(p, s):\n    return h()\n"
+    assert parts({"m": one + other + entry}, "entry", "m") != parts(
+        {"m": other + one + entry}, "entry", "m"
+    )
+
+
+def test_a_name_of_a_comprehension_hides_nothing_outside():
+    text = "N = 1\ndef entry(p, s):\n    return [N for N in p], N\n"
+    assert parts({"m": text}, "entry", "m") != parts(
+        {"m": text.replace("N = 1", "N = 2")}, "entry", "m"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("a.b.c", "from ..near import X"),
+        ("a.b.c", "from .. import near\nX = near.X"),
+        ("a.b", "from ..near import X"),
+        ("a.b", "from .. import near\nX = near.X"),
+        ("a.near2", "from .near import X"),
+        ("a.near2", "from . import near\nX = near.X"),
+    ],
+)
+def test_relative_imports(module, text):
+    project = dict.fromkeys(("a", "a.__init__", "a.b", "a.b.__init__"), "")
+    project |= {"a.near": "X = 1\nY = 1\n", "a.b.near": "X = 1\n", "near": "X = 1\n"}
+    project |= {module: text + "\ndef entry(p, s):\n    return X\n"}
+    before = parts(project, "entry", module)
+    assert parts(edited("a.near", "X = 1", "X = 2", project), "entry", module) != before
+    assert parts(edited("a.near", "Y = 1", "Y = 2", project), "entry", module) == before
+    for other in ("a.b.near", "near"):
+        assert parts(edited(other, "X = 1", "X = 2", project), "entry", module) == before
+
+
 def test_a_table_method_of_something_else_is_no_declaration():
     text = (
         "import db\nconn = db.connect()\nT = conn.table('t', 1)\ndef entry(p, s):\n    return T\n"
@@ -461,6 +542,12 @@ def test_the_type_that_an_overload_is_registered_for_counts():
     assert parts({"m": text}, "entry", "m") != parts(
         {"m": text.replace("return 1", "return 2")}, "entry", "m"
     )
+
+
+def test_a_function_that_only_a_script_has_is_refused():
+    text = 'if __name__ == "__main__":\n    def f():\n        pass\n'
+    with pytest.raises(DeclarationError, match="not found there"):
+        code_of("m", "f", 2, {"m": text}.get)
 
 
 def test_modules_that_import_each_other():
@@ -563,6 +650,7 @@ def test_values_that_look_alike_differ(one, other):
     [
         ({}, "m:1", "cannot be read"),
         ({"m": "def f(:\n"}, "m:1", "not Python"),
+        ({"m": "x = " + "-" * 100_000 + "1"}, "m:", "not Python"),
         ({"m": "\0"}, "m:", "not Python"),
         ({"m": "import h\ndef g(): pass\n"}, "m:1", "not found there"),
         ({"m": "x = 1\n"}, "m:1", "not found there"),
@@ -604,6 +692,7 @@ def topic(name="in", key="id", value=COLUMNS, **options):
     "changes",
     [
         {"source": topic("other")},
+        {"source": topic(key=None)},
         {"source": topic(key=["id", "x"], value={"id": int, "x": int})},
         {"source": topic(value={**COLUMNS, "y": int})},
         {"source": topic(value={"id": int, "x": float})},
@@ -771,7 +860,8 @@ def test_what_is_installed_is_not_followed(project, place):
 
 def test_python_and_playhead_are_not_the_users(project):
     sources = Sources(project.root.parents[-1])
-    names = ("json", "sys", "zipimport", "playhead", "playhead.core.schema", "no_such", "no.such")
+    names = ["json", "sys", "zipimport", "playhead", "playhead.core.schema", "no_such", "no.such"]
+    names += ["", ".", "..", "json.", "a/b", "../x", "no such", "\0"]
     assert [sources(name) for name in names] == [None] * len(names)
     assert sources("fp_vehicles") is not None
     assert "json" in sources.foreign
@@ -815,18 +905,50 @@ def test_a_module_outside_the_root_has_its_neighbours(project, module, tmp_path_
     assert project.fingerprint(module) != before
 
 
-def test_an_installed_app_is_read_but_not_what_lies_beside_it(project, tmp_path_factory):
+@pytest.mark.parametrize("module", ["fp_app.main", "fp_single"])
+def test_an_installed_app_is_read_but_not_what_lies_beside_it(project, module, tmp_path_factory):
     project.home = tmp_path_factory.mktemp("elsewhere")
     project.monkeypatch.syspath_prepend(project.root / "site-packages")
+    name = f"site-packages/{module.replace('.', '/')}.py"
     project.write("site-packages/fp_app/__init__.py", "")
-    project.module("site-packages/fp_app/main.py")
+    project.module(name)
     project.write("site-packages/fp_helper.py", HELPER)
     (project.root / "fp_helper.py").unlink()
-    before = project.fingerprint("fp_app.main")
+    before = project.fingerprint(module)
     project.write("site-packages/fp_helper.py", HELPER.replace("2", "3"))
-    assert project.fingerprint("fp_app.main") == before
-    project.module("site-packages/fp_app/main.py", body="points = points + 1")
-    assert project.fingerprint("fp_app.main") != before
+    assert project.fingerprint(module) == before
+    project.module(name, body="points = points + 1")
+    assert project.fingerprint(module) != before
+
+
+def test_a_place_inside_what_is_installed_is_the_users():
+    assert Sources(Path(msgspec.__file__).parent)("msgspec") is not None
+    assert Sources(Path(msgspec.__file__).parents[1])("msgspec") is not None
+    assert Sources(Path(msgspec.__file__).parents[2])("msgspec") is None
+
+
+def test_a_project_may_be_reached_by_a_link(project, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "link"
+    link.symlink_to(project.root)
+    project.monkeypatch.syspath_prepend(link)
+    project.home = link
+    assert project.load().function.__code__.co_filename.startswith(str(link))
+    assert Sources(project.root)("fp_vehicles") is not None
+    assert Sources(link)("fp_vehicles") is not None
+
+
+def test_the_users_function_behind_a_library_outside_the_root(project, tmp_path_factory):
+    project.home = tmp_path_factory.mktemp("elsewhere")
+    project.write("site-packages/fp_deco.py", DECORATORS["wraps"])
+    project.monkeypatch.syspath_prepend(project.root / "site-packages")
+
+    def wrapped(body):
+        project.module(imports="from fp_deco import deco", body=body)
+        text = (project.root / "fp_vehicles.py").read_text(encoding="utf-8")
+        project.write("fp_vehicles.py", text.replace("def distance", "@deco\ndef distance"))
+        return project.fingerprint()
+
+    assert wrapped("points = 1") != wrapped("points = 2")
 
 
 def test_a_module_loaded_from_its_file(project):
@@ -841,19 +963,37 @@ def test_a_module_loaded_from_its_file(project):
     )
 
 
-@pytest.mark.parametrize("command", [["fp_vehicles.py"], ["-m", "fp_vehicles"]], ids=str)
-def test_a_module_that_is_started(project, command):
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (["app/fp_vehicles.py"], "."),
+        (["-m", "fp_vehicles"], "app"),
+        (["-P", "app/fp_vehicles.py"], "."),
+    ],
+    ids=["script", "module", "safe path"],
+)
+def test_a_module_that_is_started(project, command, path):
+    back = "def scaled(points):\n    from fp_vehicles import RATE\n    return points * RATE\n"
     tail = """
 if __name__ == "__main__":
     from pathlib import Path
     from playhead.engine.sources import fingerprint_of
     print(fingerprint_of(app.pipelines["distance"].versions["miles"], Path.cwd()))
 """
-    path = project.root / "fp_vehicles.py"
-    path.write_text(path.read_text(encoding="utf-8") + tail, encoding="utf-8")
+    project.write("fp_helper.py", back)
+    text = MODULE.format(imports="RATE = 2", options="", body="pass") + tail
+    (project.root / "fp_vehicles.py").unlink()
+    project.write("app/fp_vehicles.py", text)
+    search = [str(project.root), path, os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        [sys.executable, *command], cwd=project.root, capture_output=True, text=True, check=True
+        [sys.executable, *command],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    project.monkeypatch.syspath_prepend(project.root / "app")
     assert done.stdout.strip() == project.fingerprint()
 
 

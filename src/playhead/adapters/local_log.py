@@ -174,6 +174,9 @@ class LocalLog:
                     safe="No offset was changed.",
                     cure="Stop it first.",
                 )
+            for place in offsets:
+                if place.partition not in self.retained(place.topic):
+                    raise Refused(f"{place} does not exist", safe="No offset was changed.")
             self._db.run_many(
                 "INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?, '')",
                 [(group, p.topic, p.partition, offset) for p, offset in offsets.items()],

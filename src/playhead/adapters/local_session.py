@@ -155,6 +155,7 @@ class LocalMember:
         self.partitions = partitions
         self._id = uuid.uuid4().hex
         self._generation = 0
+        self._over = ""  # why the session ended
         self._producer: tuple[str, int] | None = None
         self._stop = threading.Event()
         self._beat = threading.Thread(
@@ -208,18 +209,23 @@ class LocalMember:
 
     def ensure(self) -> None:
         """Check that the membership still counts."""
-        row = self._db.one(
-            "SELECT generation FROM grp JOIN member ON grp = name WHERE grp = ? AND id = ?",
-            self._group,
-            self._id,
-        )
+        row = None
+        if not self._over:
+            row = self._db.one(
+                "SELECT generation FROM grp JOIN member ON grp = name WHERE grp = ? AND id = ?",
+                self._group,
+                self._id,
+            )
         if row != (self._generation,):
+            self._over = self._over or "the membership ended"
             raise SessionLost(
-                f"group {self._group}: the membership ended (generation {self._generation})"
+                f"The session of group {self._group} on {self._topic} ended: {self._over}.",
+                safe="What was not committed is dropped; nothing is repeated from memory.",
             )
 
     def begin_publishing(self, transactional_id: str) -> None:
         """Raise the epoch of the transactional id: older producers are fenced."""
+        self.ensure()
         with self._db.transaction():
             self._db.run(
                 "INSERT INTO producer VALUES (?, 1) ON CONFLICT (transactional_id) DO UPDATE SET "
@@ -246,13 +252,13 @@ class LocalMember:
 
     def publish(self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Committed]) -> None:
         """Append the records and commit for group and witness, in one transaction."""
+        self.ensure()
+        if self._producer is None:
+            raise LogFailed("publish needs begin_publishing first", where=self._group)
+        self._over = "a transaction did not finish"  # until it has
         self._step("begin")
         with self._db.transaction():
-            self.ensure()
-            if self._producer is None or not self._db.one(
-                "SELECT 1 FROM producer WHERE transactional_id = ? AND epoch = ?", *self._producer
-            ):
-                raise SessionLost("another process publishes under this transactional id now")
+            self._check_fence(self._producer)
             for out in outgoing:
                 append(self._db, out)
             self._step("produced")
@@ -261,10 +267,28 @@ class LocalMember:
             self._commit(f"{self._group}.witness", offsets)
             self._step("witness offsets sent")
             self._step("before log commit")
+        self._over = ""
         self._step("after log commit")
+
+    def _check_fence(self, producer: tuple[str, int]) -> None:
+        row = self._db.one(
+            "SELECT generation FROM grp JOIN member ON grp = name WHERE grp = ? AND id = ?",
+            self._group,
+            self._id,
+        )
+        mine = self._db.one(
+            "SELECT 1 FROM producer WHERE transactional_id = ? AND epoch = ?", *producer
+        )
+        if row != (self._generation,) or mine is None:
+            self._over = "another process took over its transactional id"
+            raise SessionLost(
+                f"Another process took over publishing for group {self._group}.",
+                safe="Nothing of this transaction is visible.",
+            )
 
     def commit(self, offsets: Mapping[int, Committed]) -> None:
         """Commit the group's own offsets."""
+        self.ensure()
         with self._db.transaction():
             self.ensure()
             self._commit(self._group, offsets)
@@ -281,6 +305,7 @@ class LocalMember:
 
     def close(self) -> None:
         """Leave the group; safe to call twice."""
+        self._over = self._over or "it was closed"
         if self._stop.is_set():
             return
         self._stop.set()

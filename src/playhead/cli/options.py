@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +117,8 @@ def shared(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def _log_to_stderr(settings: Globals) -> None:
+    import logging
+
     level = {0: logging.WARNING, 1: logging.INFO}.get(max(0, settings.verbosity), logging.DEBUG)
     logging.basicConfig(
         level=level if settings.verbosity >= 0 else logging.ERROR,
@@ -130,6 +130,8 @@ def _log_to_stderr(settings: Globals) -> None:
 def fail(error: PlayheadError, *, verbose: bool) -> NoReturn:
     """Print an error on stderr and exit with its code."""
     if verbose:
+        import traceback
+
         click.echo("".join(traceback.format_exception(error)), err=True)
     click.echo(f"error: {error}", err=True)
     sys.exit(error.exit_code)

@@ -265,8 +265,7 @@ class _Walk:
             self._open += [(m, (*n, *rest)) for m, n in unit.imports.get(root, ())]
         if module.dynamic or unit.dynamic:
             texts = [getattr(node, "value", None) for node in ast.walk(unit.node)]
-            names = [t for t in texts if isinstance(t, str) and t.replace(".", "_").isidentifier()]
-            self._open += [(name, ()) for name in (module.name, *names)]
+            self._open += [(text, ()) for text in (module.name, *texts) if isinstance(text, str)]
         self._open += [(m, ()) for m, _ in unit.imports.get("*", ())]
         for star in module.names.get("*", ()):
             self.reach(star)
@@ -278,7 +277,8 @@ class _Walk:
             self.reach(unit)
         origins = [t for u in units for t in u.imports.get(chain[0], ())]
         self._open += [(m, (*n, *chain[1:])) for m, n in origins]
-        if chain and (origins or not units) and self.module(f"{name}.{chain[0]}"):
+        inner = not units or (name, chain[:1]) in origins  # a package that imports its own
+        if chain and inner and self.module(f"{name}.{chain[0]}"):
             self._open.append((f"{name}.{chain[0]}", chain[1:]))
         elif module and not units:
             for unit in module.units:

@@ -222,6 +222,8 @@ def _file_of(module: str) -> Path | None:
 
 def _found(module: str) -> Path | None:
     """Ask the import system's finders where a module would come from; run nothing."""
+    if not all(part.replace("-", "_").isidentifier() for part in module.split(".")):
+        return None
     above, _, _ = module.rpartition(".")
     path: list[str] | None = None
     if above:
