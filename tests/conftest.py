@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from servers import KafkaServer
+from story import Trip
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,20 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def make_trip(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, int], Trip]:
+    """Make example projects with their points ingested, on ``local`` or ``kafka``."""
+    made: list[Trip] = []
+
+    def make(log: str, partitions: int = 1) -> Trip:
+        url = None
+        if log == "kafka":
+            url = f"kafka://{request.getfixturevalue('kafka').bootstrap}"
+        trip = Trip.make(tmp_path / f"trip{len(made)}", url)
+        trip.ingest(partitions)
+        made.append(trip)
+        return trip
+
+    return make

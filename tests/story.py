@@ -6,11 +6,13 @@ import json
 import os
 import re
 import signal
+import sqlite3
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,34 @@ class Trip:
         """Return every record of a topic of this project, in kcat's envelope."""
         out = self.ok("topics", "tail", self.prefix + topic).out
         return [json.loads(line) for line in out.splitlines()]
+
+    def dump(self, label: str = "miles") -> dict[str, Any]:
+        """Return the bits of a version's table, and its topic as a committed reader sees it."""
+        with closing(sqlite3.connect(self.folder / ".playhead/store.db")) as store:
+            table = store.execute(
+                f"SELECT track_id, distance, _partition, _offset FROM dist_calc__{label} ORDER BY 1"
+            ).fetchall()
+        bits = [(track, struct.pack("<d", total), *origin) for track, total, *origin in table]
+        by_partition: dict[int, list[Any]] = {}
+        for r in self.records(f"distance_calcs.{label}"):
+            record = (r["key"], r["payload"], r["ts"], r["headers"])
+            by_partition.setdefault(r["partition"], []).append(record)
+        return {"table": bits, "topic": by_partition}
+
+    def cursor(self, label: str = "miles") -> int:
+        """Return how far a version has come, summed over the partitions; 0 before it began."""
+        store = self.folder / ".playhead/store.db"
+        if not store.exists():
+            return 0
+        with closing(sqlite3.connect(store, timeout=10)) as connection:
+            try:
+                row = connection.execute(
+                    "SELECT sum(next) FROM playhead__cursor WHERE version = ?",
+                    (f"distance@{label}",),
+                ).fetchone()
+            except sqlite3.OperationalError:
+                return 0  # the worker is just making the store
+        return row[0] or 0
 
     def edit(self, old: str, new: str) -> None:
         """Change the user's module."""

@@ -1,0 +1,43 @@
+"""Any batch size gives the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from story import Trip
+
+
+def without_names(dump: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the source topic's name: each project on a shared broker has its own."""
+    topic = {
+        partition: [(key, payload, ts, headers[:-1], headers[-1].rpartition("[")[2])
+                    for key, payload, ts, headers in records]
+        for partition, records in dump["topic"].items()
+    }  # fmt: skip
+    return {"table": dump["table"], "topic": topic}
+
+
+@pytest.mark.parametrize(
+    ("log", "partitions", "sizes"),
+    [
+        ("local", 1, (1, 7, 100, 681)),
+        ("local", 4, (7, 681)),
+        ("kafka", 1, (7, 681)),
+        ("kafka", 4, (7, 681)),
+    ],
+)
+def test_any_batch_size_gives_the_same_bits(
+    make_trip: Callable[[str, int], Trip], log: str, partitions: int, sizes: tuple[int, ...]
+) -> None:
+    dumps = []
+    for size in sizes:
+        trip = make_trip(log, partitions)
+        ran = trip.run(PLAYHEAD_BATCH_RECORDS=str(size))
+        assert ran["pipelines"][0]["records"] == 681
+        dumps.append(without_names(trip.dump()))
+    assert sum(len(records) for records in dumps[0]["topic"].values()) == 681
+    for dump in dumps[1:]:
+        assert dump == dumps[0]
