@@ -78,7 +78,7 @@ class Membership:
                 )
             if waited > 1 and not told:
                 told = True
-                LOGGER.info(
+                LOGGER.warning(
                     "waiting for group %s: %s; a member that died is dropped after 10 s",
                     self._group,
                     ", ".join(others()) or "no member yet",

@@ -1,0 +1,42 @@
+# Everything runs in .venv, made from the locked requirements when it is missing or older.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.PHONY: demo test lint lock clean
+
+demo: .venv/run       ## the whole story on this machine, in seconds; needs only Python
+	$(BIN)/playhead demo
+
+test: lint            ## every check and every test; needs Java 17 and Maven for a real Kafka
+	$(BIN)/python -m pytest
+
+lint: .venv/dev       ## style, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: .venv/dev       ## pin the requirements anew
+	$(PIP) uv
+	for f in requirements requirements-dev; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-package playhead --no-header --no-emit-index-url --upgrade $$f.in -o $$f.txt; \
+	done
+
+.venv/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/run: .venv/python requirements.txt pyproject.toml
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	$(PIP) --require-hashes -r requirements-dev.txt
+	touch $@
+
+clean:                ## remove what the targets above made
+	rm -rf .venv .cache build src/*.egg-info
