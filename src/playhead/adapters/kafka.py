@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from playhead.adapters.kafka_admin import KafkaAdmin
 from playhead.adapters.kafka_client import Clients
@@ -95,16 +94,3 @@ class KafkaLog(KafkaAdmin):
         # librdkafka's admin client closes with the last reference; every call opens a new one.
         self._client = self._clients.admin()
         self._contacted = False
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()

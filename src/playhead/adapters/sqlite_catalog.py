@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from playhead.adapters.sqlite_file import SqliteFile, quoted
+from playhead.adapters.sqlite_journal import now, write_note
 from playhead.core.checkpoint import Cursor
 from playhead.core.codec import dtype_of
 from playhead.core.schema import Column
 from playhead.errors import CheckpointConflict, Refused
-from playhead.ports import Cut, Pointer, RunRow, Swap, TableRow, VersionRow
+from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow
 
 _TYPES = {
     "bool": "BOOLEAN",
@@ -26,10 +25,6 @@ _TYPES = {
     "date": "DATE",
     "datetime": "TIMESTAMP",
 }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class SqliteCatalog:
@@ -51,7 +46,7 @@ class SqliteCatalog:
         """Record a new version with its physical tables; a live one gets pointer and views."""
         with self._db.transaction():
             for table in version.tables:
-                self._create(table)
+                _create(self._db, table)
             self._db.run(
                 "INSERT INTO playhead__version (pipeline, label, stage, content, recorded_at) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -59,7 +54,7 @@ class SqliteCatalog:
                 version.label,
                 version.stage,
                 msgspec.json.encode(version),
-                _now(),
+                now(),
             )
             if version.stage == "live":
                 self._db.run(
@@ -67,34 +62,8 @@ class SqliteCatalog:
                     version.pipeline,
                     version.label,
                 )
-                self._show(version)
-            self._changed()
-
-    def _create(self, table: TableRow) -> None:
-        if self._db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.physical):
-            raise Refused(
-                f"table {table.physical} exists, but the catalog does not know it",
-                safe="It was not touched.",
-                cure="Rename it, or use another label.",
-            )
-        columns = [_column(c) for c in table.schema]
-        key = ", ".join(map(quoted, table.key))
-        self._db.run(
-            f"CREATE TABLE {quoted(table.physical)} ({', '.join(columns)}, "
-            f"_partition INTEGER NOT NULL, _offset INTEGER NOT NULL, PRIMARY KEY ({key}))"
-        )
-
-    def _show(self, version: VersionRow) -> None:
-        for table in version.tables:
-            columns = ", ".join(quoted(c.name) for c in table.schema)
-            self._db.run(f"DROP VIEW IF EXISTS {quoted(table.name)}")
-            self._db.run(
-                f"CREATE VIEW {quoted(table.name)} AS "
-                f"SELECT {columns} FROM {quoted(table.physical)}"
-            )
-
-    def _changed(self) -> None:
-        self._db.run("UPDATE playhead__meta SET value = value + 1 WHERE key = 'changes'")
+                _show(self._db, version)
+            _changed(self._db)
 
     def change(self, version: VersionRow) -> None:
         """Change what is recorded of a version; a table whose columns changed is made anew."""
@@ -104,7 +73,7 @@ class SqliteCatalog:
                 self._db.run(f"DROP TABLE {quoted(table.physical)}")
             for table in version.tables:
                 if table not in known:
-                    self._create(table)
+                    _create(self._db, table)
             self._set(version, version.stage)
 
     def _set(self, version: VersionRow, stage: str) -> None:
@@ -139,28 +108,19 @@ class SqliteCatalog:
             self._check(swap)
             self._set(swap.base, "retired")
             self._set(swap.head, "live")
-            self._show(swap.head)
-            self._note("promoted", swap.head.name, swap.detail)
-            self._changed()
+            _show(self._db, swap.head)
+            write_note(self._db, "promoted", swap.head.name, swap.detail)
+            _changed(self._db)
         return swap.epoch + 1
 
     def _check(self, swap: Swap) -> None:
         for name, epoch in swap.leases.items():
             if self._db.one("SELECT epoch FROM playhead__lease WHERE name = ?", name) != (epoch,):
                 raise CheckpointConflict(f"lease {name} was taken by another process")
-        cursors = self._cursors()
+        cursors = _cursors(self._db)
         for version, wanted in swap.cursors.items():
             if cursors.get(version, {}) != dict(wanted):
                 raise CheckpointConflict(f"the cursors of {version} have moved")
-
-    def _cursors(self) -> dict[str, dict[int, Cursor]]:
-        found: dict[str, dict[int, Cursor]] = {}
-        for version, partition, *cursor in self._db.all(
-            "SELECT version, partition, next, generation, batch FROM playhead__cursor "
-            "ORDER BY version, partition"
-        ):
-            found.setdefault(version, {})[partition] = Cursor(*cursor)
-        return found
 
     def rows(self, table: TableRow) -> pl.DataFrame:
         """Return a physical table: declared columns, ``_partition`` and ``_offset``."""
@@ -181,68 +141,12 @@ class SqliteCatalog:
             versions = self.versions()
             chosen = [v for v in versions if only is None or v.name in only]
             rows = {t.physical: self.rows(t) for v in chosen for t in v.tables}
-            return Cut(self.changes(), versions, self._cursors(), rows)
+            return Cut(self.changes(), versions, _cursors(self._db), rows)
 
     def changes(self) -> int:
         """Return a counter that each change of results or pointers raises."""
         row = self._db.one("SELECT value FROM playhead__meta WHERE key = 'changes'")
         return int(row[0]) if row else 0
-
-    def save_diff(self, digest: str, content: bytes) -> None:
-        """Keep a reviewed diff under its digest."""
-        self._db.run("INSERT OR REPLACE INTO playhead__diff VALUES (?, ?)", digest, content)
-
-    def diff(self, digest: str) -> bytes | None:
-        """Return a reviewed diff, or None."""
-        row = self._db.one("SELECT content FROM playhead__diff WHERE digest = ?", digest)
-        return row[0] if row else None
-
-    def begin_run(self, kind: str, subject: str, intent: Mapping[str, object]) -> str:
-        """Write the audit row of an intent; return the run's id."""
-        run = uuid.uuid4().hex[:12]
-        self._db.run(
-            "INSERT INTO playhead__run VALUES (?, ?, ?, ?, NULL, ?, NULL)",
-            run,
-            kind,
-            subject,
-            msgspec.json.encode(intent),
-            _now(),
-        )
-        return run
-
-    def finish_run(self, run: str, result: Mapping[str, object]) -> None:
-        """Write the result of a run."""
-        self._db.run(
-            "UPDATE playhead__run SET result = ?, finished_at = ? WHERE id = ?",
-            msgspec.json.encode(result),
-            _now(),
-            run,
-        )
-
-    def runs(self) -> list[RunRow]:
-        """Return every run, oldest first."""
-        rows = self._db.all(
-            "SELECT id, kind, subject, intent, result, started_at FROM playhead__run "
-            "ORDER BY started_at, rowid"
-        )
-        decode = msgspec.json.decode
-        return [
-            RunRow(i, k, s, decode(intent), decode(result) if result else None, at)
-            for i, k, s, intent, result, at in rows
-        ]
-
-    def note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
-        """Write one line of the audit."""
-        self._note(kind, subject, detail)
-
-    def _note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
-        self._db.run(
-            "INSERT INTO playhead__audit (at, kind, subject, detail) VALUES (?, ?, ?, ?)",
-            _now(),
-            kind,
-            subject,
-            msgspec.json.encode(detail),
-        )
 
 
 def _column(column: Column) -> str:
@@ -264,3 +168,41 @@ def _loaded(column: Column, values: list[Any]) -> pl.Series:
             [None if v is None else msgspec.json.decode(v) for v in values], dtype=dtype
         )
     return pl.Series(values, dtype=dtype)
+
+
+def _create(db: SqliteFile, table: TableRow) -> None:
+    if db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.physical):
+        raise Refused(
+            f"table {table.physical} exists, but the catalog does not know it",
+            safe="It was not touched.",
+            cure="Rename it, or use another label.",
+        )
+    columns = [_column(c) for c in table.schema]
+    key = ", ".join(map(quoted, table.key))
+    db.run(
+        f"CREATE TABLE {quoted(table.physical)} ({', '.join(columns)}, "
+        f"_partition INTEGER NOT NULL, _offset INTEGER NOT NULL, PRIMARY KEY ({key}))"
+    )
+
+
+def _show(db: SqliteFile, version: VersionRow) -> None:
+    for table in version.tables:
+        columns = ", ".join(quoted(c.name) for c in table.schema)
+        db.run(f"DROP VIEW IF EXISTS {quoted(table.name)}")
+        db.run(
+            f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {quoted(table.physical)}"
+        )
+
+
+def _changed(db: SqliteFile) -> None:
+    db.run("UPDATE playhead__meta SET value = value + 1 WHERE key = 'changes'")
+
+
+def _cursors(db: SqliteFile) -> dict[str, dict[int, Cursor]]:
+    found: dict[str, dict[int, Cursor]] = {}
+    for version, partition, *cursor in db.all(
+        "SELECT version, partition, next, generation, batch FROM playhead__cursor "
+        "ORDER BY version, partition"
+    ):
+        found.setdefault(version, {})[partition] = Cursor(*cursor)
+    return found

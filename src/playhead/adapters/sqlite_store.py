@@ -13,6 +13,7 @@ import polars as pl
 from playhead.adapters.process import Process, this_process
 from playhead.adapters.sqlite_catalog import SqliteCatalog
 from playhead.adapters.sqlite_file import SqliteFile, quoted
+from playhead.adapters.sqlite_journal import SqliteJournal
 from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
 from playhead.errors import CheckpointConflict, FunctionFailed, Refused, StoreFailed
@@ -71,6 +72,7 @@ class SqliteStore:
             )
         self.ledger = SqliteLedger(self._db)
         self.catalog = SqliteCatalog(self._db)
+        self.journal = SqliteJournal(self._db)
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

@@ -15,7 +15,8 @@ from playhead.core.records import Outgoing, Records
 from playhead.core.slots import Slots, encode, key_columns, merge
 from playhead.engine.call import Outcome
 from playhead.engine.events import BatchDone, Step
-from playhead.engine.session import Seat, Session
+from playhead.engine.session import Session
+from playhead.engine.task import Seat
 from playhead.errors import FunctionFailed, SessionLost
 from playhead.ports import Move
 
@@ -41,20 +42,20 @@ def run_batch(session: Session, batches: Sequence[Records]) -> str:
         outcome = session.task.caller.call(records, seat.slots, seat.cursor.generation)
         _check_keys(session.seats, outcomes, seat.place, outcome.delta)
         move = _move(seat, records, outcome)
-        digest = outputs.digest(outcome.outgoing) if session.publishes else "-"
+        digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
         offsets[seat.place.partition] = _committed(session, move, digest)
         outcomes.append(outcome)
         moves.append(move)
     session.tell(Step("computed"))
     # 2. One log transaction: output records, witness and group offset, with metadata.
-    if session.publishes:
+    if session.task.publishes:
         member.publish(_together(outcomes), offsets)
     # 3. One store transaction: compare-and-set of every cursor, then state, rows, counters.
     session.tell(Step("before store commit"))
     stage = ledger.commit(session.name, moves)
     session.tell(Step("after store commit"))
     # 4. Without topic outputs there is no witness: the group's offset follows, as advice.
-    if not session.publishes:
+    if not session.task.publishes:
         member.commit(offsets)
         session.tell(Step("after advisory commit"))
     for move, outcome in zip(moves, outcomes, strict=True):

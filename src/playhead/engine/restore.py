@@ -47,6 +47,24 @@ def segments(history: Sequence[Generation], to: int) -> list[OffsetRange]:
     return [segment for segment in found if len(segment)]
 
 
+def check_retained(
+    retained: OffsetRange | None, place: TopicPartition, wanted: OffsetRange
+) -> None:
+    """Refuse a range that the log does not hold.
+
+    Raises:
+        OffsetOutOfRange: It is not retained.
+    """
+    held = retained or OffsetRange(0, 0)
+    if not held.holds(wanted.start, wanted.end):
+        raise OffsetOutOfRange(
+            f"{wanted} is needed, and the topic holds {held}",
+            where=str(place),
+            safe="Nothing was changed.",
+            cure="Restore the topic from an archive, or replay under a new label.",
+        )
+
+
 def read_all(
     log: Log, place: TopicPartition, wanted: OffsetRange, max_records: int
 ) -> Iterator[Records]:
@@ -55,14 +73,7 @@ def read_all(
     Raises:
         OffsetOutOfRange: The range is not retained.
     """
-    retained = log.retained(place.topic).get(place.partition, OffsetRange(0, 0))
-    if not retained.holds(wanted.start, wanted.end):
-        raise OffsetOutOfRange(
-            f"{wanted} is needed, and the topic holds {retained}",
-            where=str(place),
-            safe="Nothing was changed.",
-            cure="Restore the topic from an archive, or replay under a new label.",
-        )
+    check_retained(log.retained(place.topic).get(place.partition), place, wanted)
     reader = log.reader(place.topic, {place.partition: wanted.start})
     try:
         position = wanted.start

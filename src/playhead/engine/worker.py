@@ -12,7 +12,8 @@ from playhead.core.records import Records
 from playhead.engine.batch import run_batch
 from playhead.engine.events import OnEvent, SessionOver
 from playhead.engine.leases import LeaseKeeper
-from playhead.engine.session import Session, Task
+from playhead.engine.session import Session
+from playhead.engine.task import Task
 from playhead.errors import CheckpointConflict, Refused, SessionLost, StoreFailed
 from playhead.ports import Log, Reader, Store
 

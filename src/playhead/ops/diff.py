@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import msgspec
@@ -69,15 +70,12 @@ def diff(project: Project, request: Request) -> Difference:
         Refused: There is nothing to compare, or a version is not recorded.
         DeclarationError: An expectation cannot be read.
     """
-    store = project.open_store(must_exist=True)
-    try:
+    with closing(project.open_store(must_exist=True)) as store:
         known = Known.read(project, store)
         known.pipeline(request.pipeline)
         base, head = _chosen(known, request)
         found = difference(known, store, base, head, request.expect)
         keep(store, found)
-    finally:
-        store.close()
     return found
 
 
@@ -87,7 +85,7 @@ def keep(store: Store, found: Difference) -> None:
     count = sum(map(len, unexplained.values()))
     acceptable = count <= UNEXPLAINED_MAX
     reviewed = Reviewed(found.base, found.head, unexplained if acceptable else {}, acceptable)
-    store.catalog.save_diff(found.digest, msgspec.json.encode(reviewed))
+    store.journal.save_diff(found.digest, msgspec.json.encode(reviewed))
 
 
 def _chosen(known: Known, request: Request) -> tuple[VersionRow, VersionRow]:

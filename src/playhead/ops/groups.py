@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def describe(project: Project, group: str | None = None) -> list[GroupStatus]:
     Raises:
         LogFailed: There is no such group.
     """
-    with project.open_log() as log:
+    with closing(project.open_log()) as log:
         names = log.groups() if group is None else [group]
         found = [_describe(log, name) for name in names]
     if group is not None and not found[0].partitions and not found[0].info.members:
@@ -123,7 +124,7 @@ def reset(
             safe="No offset was changed.",
             cure=f"Reset {group.removesuffix('.witness')} instead.",
         )
-    with project.open_log() as log:
+    with closing(project.open_log()) as log:
         before = {place: c.offset for place, c in log.committed(group).items()}
         _check_movable(log, group, before)
         offsets = _targets(log, group, before, wanted, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +93,7 @@ def ingest(
     result = Ingested(request.topic)
     with _opened(project, request.file) as file:
         rows = _rows(request, declared, file, result)
-        with project.open_log() as log:
+        with closing(project.open_log()) as log:
             info = _topic(log, request, declared)
             feed = _Feed(request, info, key, result)
             appender = log.appender(request.topic)

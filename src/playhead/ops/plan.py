@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 
 from playhead.core import ranges
@@ -22,14 +23,10 @@ def plan(project: Project, pipeline: str | None = None) -> Plan:
     Raises:
         ConfigError: No such pipeline is declared.
     """
-    with project.open_log() as log:
-        store = project.open_store(must_exist=True)
-        try:
-            known = Known.read(project, store)
-            names = [pipeline] if pipeline else list(known.app.pipelines)
-            parts = [_of_pipeline(known, project, log, store, name) for name in names]
-        finally:
-            store.close()
+    with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+        known = Known.read(project, store)
+        names = [pipeline] if pipeline else list(known.app.pipelines)
+        parts = [_of_pipeline(known, project, log, store, name) for name in names]
     return Plan(
         tuple(step for part in parts for step in part.steps),
         tuple(refusal for part in parts for refusal in part.refused),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -69,17 +69,13 @@ def promote(
             pipeline reads what it writes, or it cannot reach live's cursor.
         Unexplained: Rows differ in ways that nobody declared and nobody has accepted.
     """
-    with project.open_log() as log:
-        store = project.open_store(must_exist=True)
-        try:
-            known = Known.read(project, store)
-            known.version(name)
-            pipeline = name.partition("@")[0]
-            pair = _Pair(_live(known, pipeline), _shadow(known, name), "promote")
-            reviewed = _reviewed(store, pair, accept_diff)
-            return _swap(project, log, store, pair, (reviewed, listener(tell)))
-        finally:
-            store.close()
+    with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+        known = Known.read(project, store)
+        known.version(name)
+        pipeline = name.partition("@")[0]
+        pair = _Pair(_live(known, pipeline), _shadow(known, name), "promote")
+        reviewed = _reviewed(store, pair, accept_diff)
+        return _swap(project, log, store, pair, (reviewed, listener(tell)))
 
 
 def rollback(project: Project, pipeline: str, *, tell: OnEvent | None = None) -> Promoted:
@@ -88,23 +84,19 @@ def rollback(project: Project, pipeline: str, *, tell: OnEvent | None = None) ->
     Raises:
         PromotionRefused: There is none, its code is gone or has changed, or something runs.
     """
-    with project.open_log() as log:
-        store = project.open_store(must_exist=True)
-        try:
-            known = Known.read(project, store)
-            known.pipeline(pipeline)
-            live = _live(known, pipeline)
-            pointer = store.catalog.pointer(pipeline)
-            if pointer is None or pointer.previous is None:
-                raise PromotionRefused(
-                    f"{pipeline} was never promoted: there is nothing to roll back to",
-                    safe="Nothing was changed.",
-                )
-            name = f"{pipeline}@{pointer.previous}"
-            pair = _Pair(live, known.rows[name], "rollback")
-            return _swap(project, log, store, pair, (None, listener(tell)))
-        finally:
-            store.close()
+    with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+        known = Known.read(project, store)
+        known.pipeline(pipeline)
+        live = _live(known, pipeline)
+        pointer = store.catalog.pointer(pipeline)
+        if pointer is None or pointer.previous is None:
+            raise PromotionRefused(
+                f"{pipeline} was never promoted: there is nothing to roll back to",
+                safe="Nothing was changed.",
+            )
+        name = f"{pipeline}@{pointer.previous}"
+        pair = _Pair(live, known.rows[name], "rollback")
+        return _swap(project, log, store, pair, (None, listener(tell)))
 
 
 def _live(known: Known, pipeline: str) -> VersionRow:
@@ -145,7 +137,7 @@ def _check(known: Known, project: Project, pair: _Pair) -> None:
 def _reviewed(store: Store, pair: _Pair, digest: str | None) -> Reviewed | None:
     if digest is None:
         return None
-    content = store.catalog.diff(digest)
+    content = store.journal.diff(digest)
     if content is None:
         raise ConfigError(
             f"no diff {digest!r} was taken here", cure=f"playhead diff {pair.head.pipeline}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,8 @@ def query(project: Project, sql: str) -> Answered:
     """
     from playhead.adapters.duckdb_mirror import ask, inspect
 
-    store = project.open_store(must_exist=True)
-    try:
+    with closing(project.open_store(must_exist=True)) as store:
         refresh(project, store)
-    finally:
-        store.close()
     path = project.settings.path(project.settings.mirror)
     built = inspect(path)
     if built is None:

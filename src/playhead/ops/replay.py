@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from playhead.core.plan import Anew, Plan, Record, Replay, Revive
@@ -72,16 +73,15 @@ def replay(
     """
     done: list[Replayed] = []
     tell = listener(tell)
-    with project.open_log() as log:
-        store = project.open_store()
-        try:
-            with MirrorThread(project):
-                for name in request.names:
-                    done.append(_replay(project, log, store, (name, request, stop, tell, say)))
-                    if stop.is_set():
-                        break
-        finally:
-            store.close()
+    with (
+        closing(project.open_log()) as log,
+        closing(project.open_store()) as store,
+        MirrorThread(project),
+    ):
+        for name in request.names:
+            done.append(_replay(project, log, store, (name, request, stop, tell, say)))
+            if stop.is_set():
+                break
     return done
 
 
@@ -120,7 +120,7 @@ def _replay(project: Project, log: Log, store: Store, call: _Call) -> Replayed:
     standings = store.ledger.standings(name)
     cursor = [standings[p].cursor.next for p in sorted(standings)]
     if not stop.is_set():
-        store.catalog.finish_run(run, {"records": summary.records, "cursor": cursor})
+        store.journal.finish_run(run, {"records": summary.records, "cursor": cursor})
     elapsed_s = time.monotonic() - begun
     topic = known.source(version)
     return Replayed(name, topic, summary.records, cursor, round(elapsed_s, 3), bound is not None)
@@ -132,7 +132,7 @@ def _intent(
     """Write down what is about to happen; return the run, and an interrupted run's bound."""
     unfinished = [
         r
-        for r in store.catalog.runs()
+        for r in store.journal.runs()
         if r.kind == "replay" and r.subject == name and r.result is None
     ]
     anew = any(isinstance(step, Anew) for step in planned.steps)
@@ -143,7 +143,7 @@ def _intent(
     wanted = [step.bound for step in planned.steps if isinstance(step, Replay)]
     bound = {str(p): at for p, at in wanted[0].items()} if wanted else {}
     intent = {"bound": bound, "reason": request.reason}
-    return store.catalog.begin_run("replay", name, intent), None
+    return store.journal.begin_run("replay", name, intent), None
 
 
 def _anew(project: Project, log: Log, store: Store, name: str, tell: OnEvent) -> None:

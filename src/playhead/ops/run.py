@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from playhead.core.declare import Pipeline
 from playhead.engine.events import OnEvent, listener
-from playhead.engine.session import Task
+from playhead.engine.task import Task
 from playhead.engine.worker import Summary, Worker, ends
 from playhead.errors import Refused
 from playhead.ops import versions
@@ -85,24 +86,20 @@ def run(
     """
     outcome = Outcome()
     tell = listener(tell)
-    with project.open_log() as log:
-        store = project.open_store()
-        try:
-            tasks = _tasks(project, log, store, request, outcome)
-            for remark in outcome.remarks:
-                say(remark)
-            if not tasks:
-                raise Refused("nothing remains to run", cure=" ".join(outcome.remarks) or None)
-            workers = [Worker(t, project.open_log, project.open_store, tell, stop) for t in tasks]
-            with MirrorThread(project) as mirror:
-                if request.until_caught_up:
-                    _one_after_another(log, workers, outcome)
-                else:
-                    _side_by_side(workers, stop, outcome)
-            if mirror.failed is not None:
-                outcome.remarks.append(str(mirror.failed))
-        finally:
-            store.close()
+    with closing(project.open_log()) as log, closing(project.open_store()) as store:
+        tasks = _tasks(project, log, store, request, outcome)
+        for remark in outcome.remarks:
+            say(remark)
+        if not tasks:
+            raise Refused("nothing remains to run", cure=" ".join(outcome.remarks) or None)
+        workers = [Worker(t, project.open_log, project.open_store, tell, stop) for t in tasks]
+        with MirrorThread(project) as mirror:
+            if request.until_caught_up:
+                _one_after_another(log, workers, outcome)
+            else:
+                _side_by_side(workers, stop, outcome)
+        if mirror.failed is not None:
+            outcome.remarks.append(str(mirror.failed))
     return outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from playhead.core.offsets import OffsetRange
@@ -38,12 +39,8 @@ def status(project: Project) -> list[VersionStatus]:
     Raises:
         PlayheadError: Nothing has run here yet.
     """
-    store = project.open_store(must_exist=True)
-    try:
-        with project.open_log() as log:
-            found = [_recorded(log, store, row) for row in store.catalog.versions()]
-    finally:
-        store.close()
+    with closing(project.open_store(must_exist=True)) as store, closing(project.open_log()) as log:
+        found = [_recorded(log, store, row) for row in store.catalog.versions()]
     try:
         declared = {v.name: v for v in project.app.versions()}
     except ConfigError:

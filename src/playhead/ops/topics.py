@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from playhead.core.offsets import OffsetRange, TopicPartition
@@ -30,7 +31,7 @@ def topics(project: Project, name: str | None = None) -> list[TopicStatus]:
     Raises:
         LogFailed: There is no such topic.
     """
-    with project.open_log() as log:
+    with closing(project.open_log()) as log:
         found = log.topics() if name is None else [existing_topic(log, name)]
         return [TopicStatus(info, log.retained(info.name)) for info in found]
 
@@ -47,7 +48,7 @@ def create(
     if project.settings.app:
         declared = project.app.topics.get(name)
     count = partitions or (declared.partitions if declared else None) or 1
-    with project.open_log() as log:
+    with closing(project.open_log()) as log:
         return log.create_topic(name, count, {**topic_config(declared), **config})
 
 
@@ -64,7 +65,7 @@ def tail(project: Project, name: str, since: str, until: str) -> Iterator[Record
         ConfigError: A place cannot be read.
         OffsetOutOfRange: A place is not retained.
     """
-    with project.open_log() as log:
+    with closing(project.open_log()) as log:
         existing_topic(log, name)
         retained = log.retained(name)
         begin = places(log, name, retained, {}, since)

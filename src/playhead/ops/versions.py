@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from playhead.core.declare import App, Pipeline, Table, Topic, Version
 from playhead.core.naming import NAME
 from playhead.engine.call import Caller
-from playhead.engine.session import Task
 from playhead.engine.sources import environment, fingerprint_of
+from playhead.engine.task import Task
 from playhead.errors import ConfigError, LogFailed, Refused
 from playhead.ports import Log, Store, TableRow, TopicInfo, VersionRow
 from playhead.project import Project

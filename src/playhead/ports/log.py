@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import OffsetRange, TopicPartition
@@ -170,14 +169,3 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Let go of connections; safe to call twice."""
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""

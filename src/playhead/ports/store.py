@@ -224,7 +224,7 @@ class RunRow:
 
 
 class Catalog(Protocol):
-    """Versions, pointers, tables, runs and the audit."""
+    """Versions, pointers and tables."""
 
     def versions(self) -> list[VersionRow]:
         """Return every recorded version, in the order of recording."""
@@ -257,6 +257,10 @@ class Catalog(Protocol):
 
     def changes(self) -> int:
         """Return a counter that each change of results or pointers raises."""
+
+
+class Journal(Protocol):
+    """What was done and reviewed: runs, the audit, diffs."""
 
     def save_diff(self, digest: str, content: bytes) -> None:
         """Keep a reviewed diff under its digest."""
@@ -295,7 +299,7 @@ class Cut:
 
 
 class Store(Protocol):
-    """A database that offers ledger and catalog over the same transactions."""
+    """A database that offers ledger, catalog and journal over the same transactions."""
 
     @property
     def ledger(self) -> Ledger:
@@ -304,6 +308,10 @@ class Store(Protocol):
     @property
     def catalog(self) -> Catalog:
         """The catalog."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal."""
 
     def close(self) -> None:
         """Let go of connections; safe to call twice."""
