@@ -78,6 +78,16 @@ def check_options(options: Mapping[str, Any], kind: type[Any], where: str) -> No
             raise DeclarationError(
                 f"{option}={value!r}: {' or '.join(map(repr, allowed))}", where=where
             )
+    rtol = options.get("rtol", 0.0)
+    if not isinstance(rtol, (int, float)) or not 0 <= rtol < 1:
+        raise DeclarationError(f"rtol={rtol!r}: a number from 0 to below 1", where=where)
+    for option in ("expect", "reads"):
+        value = options.get(option, ())
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) for t in texts):
+            raise DeclarationError(f"{option}={value!r}: text, or a list of texts", where=where)
+    if not isinstance(options.get("group") or "", str):
+        raise DeclarationError(f"group={options['group']!r}: text", where=where)
 
 
 def checked_name(name: str, what: str, where: str, longest: int = NAME_MAX) -> str:

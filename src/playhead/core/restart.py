@@ -135,6 +135,8 @@ def _by_witness(s: Situation, cursor: Cursor) -> Decision | None:
                 "The store was restored from an older backup.",
                 "Restore the store's newest state.",
             )
+        if seen == stage and s.witness.offset != cursor.next:
+            return _disagree(s, cursor)
         if s.topic_outputs and cursor.batch > 0 and seen < stage:
             return _refuse(
                 s,
@@ -167,7 +169,7 @@ def _redo(s: Situation, cursor: Cursor, at: Committed, expected: Checkpoint) -> 
 
 def _by_group(s: Situation, cursor: Cursor) -> Decision:
     if s.group is None:
-        if s.topic_outputs and s.witness is None:
+        if s.topic_outputs and s.ours(s.witness) is None:
             return Decision(
                 Act.REWIND,
                 cursor.next,
@@ -190,7 +192,7 @@ def _by_own_group(
         return Decision(Act.GO_ON, cursor.next, "normal")
     if seen == (cursor.generation + 1, 0) and group.offset <= cursor.next:
         return Decision(Act.REWIND, group.offset, "a rewind was begun: finish it", noteworthy=True)
-    if seen < stage:
+    if seen < stage and (s.ours(s.witness) is not None or not s.topic_outputs):
         return Decision(Act.GO_ON, cursor.next, "an advisory commit lagged")
     return _disagree(s, cursor)
 
