@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -24,7 +25,7 @@ from playhead.adapters.local_log import LocalLog
 from playhead.cli.main import cli
 from playhead.core.records import Outgoing
 from playhead.ports import Log
-from story import TIME, Done, Trip, headers
+from story import COMMAND, TIME, Done, Trip, headers, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
 LOGS = ["local", "kafka"]
@@ -265,6 +266,32 @@ def test_csv_on_standard_input_names_its_lines(bare: Trip) -> None:
     assert count(bare) == 2
     refused(ingest(bare, "-", stdin=b""), 2, "standard input: is empty")
     assert count(bare) == 2
+
+
+def test_what_came_on_standard_input_is_not_lost_when_nothing_follows(bare: Trip) -> None:
+    argv = [COMMAND, "ingest", "-", "--topic", bare.topic, "--log", bare.log]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=bare.folder, stdin=pipe, stdout=pipe, stderr=pipe) as feeding:
+        try:
+            assert feeding.stdin is not None
+            feeding.stdin.write((HEADER + ROW.format(1) + ROW.format(2)).encode())
+            feeding.stdin.flush()
+            wait_for(lambda: count(bare) == 2, "two rows to be flushed", 10)
+        finally:
+            feeding.kill()
+            feeding.communicate()
+
+
+def test_a_time_that_the_log_cannot_keep_is_a_bad_row(bare: Trip) -> None:
+    row = ROW.replace("9/13/2014 7:24", "{}")
+    rows = [row.format(1, "2014-09-13"), row.format(2, "1960-09-13"), row.format(3, "2014-09-14")]
+    (bare.folder / "old.csv").write_text(HEADER + "".join(rows))
+    done = ingest(bare, "old.csv", "--timestamp", "time")
+    if bare.log.startswith("kafka:"):  # librdkafka would write the current time instead
+        refused(done, 6, "old.csv: line 3: ")
+        assert count(bare) == 2
+    else:
+        assert [r["ts"] < 0 for r in bare.records("raw_trackpoints")] == [False, True, False]
 
 
 def test_a_topic_keeps_its_partitions(bare: Trip) -> None:
@@ -671,6 +698,15 @@ def test_a_reset_that_cannot_be_is_refused_and_moves_nothing(bare: Trip) -> None
             refused(bare.cli("groups", "reset", *options, *execute), code, said)
             assert group_at(bare) == at
     assert not list((bare.folder / ".playhead").glob("offsets-*"))
+
+
+def test_an_empty_partition_has_an_end_like_any_other(bare: Trip) -> None:
+    fill(bare, (b"1", point(1)), (b"1", point(2)), partitions=(1, 1))
+    bare.run()
+    described = bare.json("groups", "describe", "--group", bare.group)["groups"][0]
+    lines = {p["partition"]: p for p in described["partitions"]}
+    assert [lines[p]["lag"] for p in (0, 1)] == [0, 0]
+    assert lines[0]["log_end_offset"] == 0
 
 
 def test_a_dry_run_moves_nothing(bare: Trip) -> None:

@@ -151,6 +151,42 @@ def test_a_rewind_of_the_first_is_followed_by_the_second(chain: Trip) -> None:
     assert [p["records"] for p in chain.run()["pipelines"]] == [0, 0]
 
 
+STATEFUL = """
+
+@app.pipeline(distances, to=[dist_calc], version="v1"{group})
+def db_writer(rows, state):
+    return state.running_count(rows, seen="id").with_columns(distance=pl.col("seen").cast(float))
+"""
+
+
+@pytest.mark.parametrize("log", ["local", "kafka"])
+def test_a_second_that_has_state_does_not_count_twice_what_was_said_twice(
+    make_trip: MakeTrip, log: str
+) -> None:
+    trip = make_trip(log, 1)
+    trip.edit("to=[distances, dist_calc]", "to=[distances]")
+    group = f', group="{trip.prefix}db_writer.v1"' if trip.prefix else ""
+    with (trip.folder / "vehicles.py").open("a") as module:
+        module.write(STATEFUL.format(group=group))
+    trip.run()
+    counts = table(trip)
+    points = [track for _, track, _ in oracle.steps()]
+    assert dict(counts) == {track: float(points.count(track)) for track in set(points)}
+
+    trip.ok("groups", "reset", "--group", trip.group, "--to-offset", "0", "--execute")
+    done = trip.cli("run", "--until-caught-up")
+    assert table(trip) == counts, "it counted again what it had counted"
+    assert done.code == 3, done  # design 5: refuses, and names its own rewind
+    assert "db_writer@v1" in done.err
+    assert writer_group(trip) in done.err
+    assert len(trip.records("distance_calcs.miles")) == 1362
+
+    trip.ok("groups", "reset", "--group", writer_group(trip), "--to-earliest", "--execute")
+    trip.run()  # re-reading, it skips what a newer generation has superseded
+    assert table(trip) == counts
+    assert [p["records"] for p in trip.run()["pipelines"]] == [0, 0]
+
+
 def test_a_rewind_of_the_second_is_its_own_affair(chain: Trip) -> None:
     chain.run()
     miles = table(chain)

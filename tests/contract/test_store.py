@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -289,6 +290,18 @@ def go(*processes: subprocess.Popen[str]) -> None:
         assert process.wait(60) == 0
 
 
+def wait_for_state(process: subprocess.Popen[str], state: str) -> None:
+    """Wait until the system shows the process frozen (``T``) or dead but not waited for (``Z``)."""
+    command = ["ps", "-o", "stat=", "-p", str(process.pid)]
+    deadline = time.monotonic() + 20
+    while True:
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        if shown.startswith(state):
+            return
+        assert time.monotonic() < deadline, f"it is {shown!r}, never {state}"
+        time.sleep(0.01)
+
+
 def wait_for_go() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -338,8 +351,8 @@ def test_what_was_stored_is_there_after_opening_again(world: World) -> None:
 
 def test_a_new_store_may_be_opened_by_several_at_once(world: World) -> None:
     """The first commands of a project may start together."""
-    for _ in range(20):
-        address, together = world.new_address(), threading.Barrier(4)
+    for _ in range(40):
+        address, together = world.new_address(), threading.Barrier(6)
 
         def first(address: str = address, together: threading.Barrier = together) -> str:
             together.wait()
@@ -347,8 +360,8 @@ def test_a_new_store_may_be_opened_by_several_at_once(world: World) -> None:
                 store.catalog.changes()
                 return store.ledger.id
 
-        with ThreadPoolExecutor(4) as pool:
-            ids = {future.result() for future in [pool.submit(first) for _ in range(4)]}
+        with ThreadPoolExecutor(6) as pool:
+            ids = {future.result() for future in [pool.submit(first) for _ in range(6)]}
         assert len(ids) == 1
 
 
@@ -965,7 +978,7 @@ def test_the_lease_of_another_living_process_is_refused_until_it_is_gone(world: 
         with pytest.raises(Refused):
             store.ledger.take_free("worker/p@a/0", "")
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, its parent does not know
+        wait_for_state(process, "Z")  # dead, and its parent has not looked yet
         lease = store.ledger.lease("worker/p@a/0")
         assert lease is not None
         assert not lease.in_force

@@ -7,6 +7,8 @@ import pytest
 from playhead.core.cells import cell, inferred
 from playhead.core.schema import Column, schema_of
 
+NAIVE = datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None)
+
 
 def column(annotation):
     return schema_of({"x": annotation}, "")[0]
@@ -31,8 +33,8 @@ def column(annotation):
         (str, " a ", " a "),
         (str, "é", "é"),
         (date, "2026-11-01", date(2026, 11, 1)),
-        (datetime, "2026-11-01", datetime(2026, 11, 1)),
-        (datetime, "2026-11-01 10:00", datetime(2026, 11, 1, 10)),
+        (datetime, "2026-11-01", NAIVE),
+        (datetime, "2026-11-01 10:00", NAIVE.replace(hour=10)),
         (datetime, "2026-11-01T10:00:00Z", datetime(2026, 11, 1, 10, tzinfo=UTC)),
         (
             datetime,
@@ -75,7 +77,7 @@ NOT_CELLS = [
     ],
 )
 def test_a_cell_of_another_type_is_told(annotation, text):
-    with pytest.raises(ValueError, match="^x is ") as e:
+    with pytest.raises(ValueError, match=r"^x is ") as e:
         cell(column(annotation), text)
     assert str(e.value).endswith(f"not {column(annotation).typed()}")
     assert len(str(e.value)) < 120

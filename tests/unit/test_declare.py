@@ -44,7 +44,22 @@ def identity(points, state):
 # --- names and lengths -------------------------------------------------------------------------
 
 GOOD_NAMES = ["a", "dist_calc", "v2", "a" * 40, "x_1_y"]
-BAD_NAMES = ["", "A", "1a", "_a", "a__b", "a-b", "a.b", "a b", "ä", "a" * 41, "a\n", "a;--", 5, None]
+BAD_NAMES = [
+    "",
+    "A",
+    "1a",
+    "_a",
+    "a__b",
+    "a-b",
+    "a.b",
+    "a b",
+    "ä",
+    "a" * 41,
+    "a\n",
+    "a;--",
+    5,
+    None,
+]
 LABELS = ["km", "v1", "a" * 20]
 BAD_LABELS = ["", "KM", "1", "v1+km", "a__b", "a" * 21, "k.m", 1]
 
@@ -103,7 +118,9 @@ def test_a_table_of_the_name_of_the_mirrors_own_is_refused():
 def test_every_physical_table_name_fits_into_63_bytes():
     app = ph.App("vehicles")
     table = app.table("t" * 40, key="id", columns={"id": int})
-    pipeline = app.pipeline(app.topic("t", value={"id": int}), to=[table], version="l" * 20)(identity)
+    pipeline = app.pipeline(app.topic("t", value={"id": int}), to=[table], version="l" * 20)(
+        identity
+    )
     (version,) = pipeline.versions.values()
     physical = version.tables[0].physical(version.label)
     assert physical == "t" * 40 + "__" + "l" * 20
@@ -178,11 +195,13 @@ def test_groups_that_are_equal_for_kafkas_metrics(first, second):
 
 def test_two_pipelines_of_one_name():
     app, points, *_ = vehicles()
-    refused(lambda: other(app, points, "t", name="distance"), "distance", "twice", "test_declare.py:")
+    refused(
+        lambda: other(app, points, "t", name="distance"), "distance", "twice", "test_declare.py:"
+    )
 
 
 def test_two_topics_two_tables_two_versions_of_one_name():
-    app, points, *_, distance = vehicles()
+    app, *_, distance = vehicles()
     refused(lambda: app.topic("raw_trackpoints"), "raw_trackpoints", "twice")
     refused(lambda: app.table("dist_calc", key="id"), "dist_calc", "twice")
     distance.version("km")(identity)

@@ -201,8 +201,11 @@ KM = [(1, 1.609344, "a=b", 5), (2, 2 * 1.609344, "it's", 6), (3, 0.0, "c", 7)]
         ("1 = 2", 0),
         ("NULL = 1", 0),
         ("name IS NOT NULL", 2),
-        ("distance = CASE WHEN name = 'a=b' THEN base.distance * 1.609344000000001 "
-         "ELSE base.distance * 1.609344 END", 2),
+        (
+            "distance = CASE WHEN name = 'a=b' THEN base.distance * 1.609344000000001 "
+            "ELSE base.distance * 1.609344 END",
+            2,
+        ),
         ("distance = base.distance * 1.609344 OR n = 7", 2),
     ],
 )

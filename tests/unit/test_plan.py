@@ -27,9 +27,7 @@ NEW = Facts(
     retained={0: span(0, 100), 1: span(10, 90)},
     from_times_ms=TIMES,
 )
-SHADOW = replace(
-    NEW, stage="shadow", record=None, cursor={0: 80, 1: 60}, start={0: 0, 1: 10}
-)
+SHADOW = replace(NEW, stage="shadow", record=None, cursor={0: 80, 1: 60}, start={0: 0, 1: 10})
 
 
 def planned(facts, **changes):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,6 +40,16 @@ def another() -> Iterator[tuple[subprocess.Popen[str], Process]]:
             process.kill()
 
 
+def wait_for_state(pid: int, state: str) -> None:
+    deadline = time.monotonic() + 20
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    while not subprocess.run(
+        command, capture_output=True, text=True, check=False
+    ).stdout.startswith(state):
+        assert time.monotonic() < deadline, f"never in state {state}"
+        time.sleep(0.01)
+
+
 def test_this_process_is_not_gone() -> None:
     me = this_process()
     assert (me.pid, me.host) == (os.getpid(), os.uname().nodename)
@@ -56,7 +67,7 @@ def test_a_running_process_is_not_gone_until_it_is_dead() -> None:
     with another() as (process, who):
         assert not who.gone()
         process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        wait_for_state(process.pid, "T")
         assert not who.gone(), "frozen is not gone"
         process.send_signal(signal.SIGCONT)
         process.kill()
@@ -68,8 +79,7 @@ def test_a_zombie_is_gone() -> None:
     """A killed worker whose parent does not look after it must not keep its lease."""
     with another() as (process, who):
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert not Path("/proc").joinpath(str(process.pid), "exe").exists()
+        wait_for_state(process.pid, "Z")
         os.kill(process.pid, 0)  # its pid is still taken
         assert who.gone()
 
@@ -88,15 +98,14 @@ def test_a_pid_used_again_is_another_process() -> None:
     me = this_process()
     assert replace(me, started=f"{me.started}0").gone()
     assert replace(me, started="").gone()
-    assert replace(me, pid=2**22 + 1, started="").gone() or not Path("/proc/self").exists()
+    assert replace(me, pid=2**22 + 1).gone()  # nobody has it
 
 
 def test_a_process_of_an_earlier_boot_is_gone() -> None:
     assert replace(this_process(), boot="another").gone()
 
 
-def test_a_forked_child_is_not_its_parent() -> None:
-    """Who a process is must not be remembered across a fork."""
+def test_two_processes_of_one_machine_share_host_and_boot_only() -> None:
     me = this_process()
     with another() as (_, who):
         assert who != me

@@ -75,7 +75,9 @@ def test_times(text, expected):
     assert timestamp_ms(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "noon", "12345678901234567890", "2026-13-01", "5", "1/2/2026"])
+@pytest.mark.parametrize(
+    "text", ["", "noon", "12345678901234567890", "2026-13-01", "5", "1/2/2026"]
+)
 def test_what_is_no_time(text):
     with pytest.raises(ConfigError, match="neither ISO-8601 nor an epoch"):
         timestamp_ms(text)

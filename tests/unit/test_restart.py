@@ -31,7 +31,7 @@ def of_another_version(offset, generation=G, batch=B):
     return ours(offset, generation, batch, version="distance@km")
 
 
-def at(k, w, topics=True, cursor=(C, G, B), accept=False, retained=(0, 1000)):
+def at(k, w, *, topics=True, cursor=(C, G, B), accept=False, retained=(0, 1000)):
     return Situation(
         place=PLACE,
         ledger=LEDGER,
@@ -314,7 +314,7 @@ def everything():
         (False, True),
         (False, True),
     ):
-        yield at(k, w, topics, cursor, accept, (0, 9))
+        yield at(k, w, topics=topics, cursor=cursor, accept=accept, retained=(0, 9))
 
 
 def test_nothing_is_lost_or_doubled_in_any_small_situation():
@@ -347,6 +347,6 @@ def test_nothing_is_lost_or_doubled_in_any_small_situation():
 def test_every_small_situation_without_a_cursor_has_an_answer():
     positions = list(committed_by_anyone())
     for k, w, topics in itertools.product(positions, positions, (False, True)):
-        decision = decide(at(k, w, topics, cursor=None))
+        decision = decide(at(k, w, topics=topics, cursor=None))
         fresh = w is None and (k is None or k.checkpoint is None)
         assert decision.act is (Act.FIRST_START if fresh else Act.REFUSE)

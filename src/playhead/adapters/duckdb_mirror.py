@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from playhead.core.offsets import TopicPartition
-from playhead.errors import PlayheadError, StoreFailed
+from playhead.core.codec import instance
+from playhead.errors import PlayheadError, Refused, StoreFailed
 from playhead.ports import Cut
 
 logger = logging.getLogger("playhead.mirror")
@@ -44,8 +44,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What the mirror says of itself: the change counter it shows, and when it was built."""
+    """What the mirror says of itself: the store and change counter it shows, and when."""
 
+    ledger: str
     changes: int
     built_at_s: float
     versions: dict[str, str]
@@ -73,19 +74,28 @@ def _translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def build(path: Path, cut: Cut) -> None:
+def build(path: Path, cut: Cut, still_ours: Callable[[], None] = lambda: None) -> None:
     """Write the cut beside ``path`` and rename it into place.
+
+    Args:
+        path: The mirror.
+        cut: What it shows.
+        still_ours: Called just before the rename; raises where another builder has taken over.
 
     Raises:
         StoreFailed: The file cannot be written.
+        Refused: There is a DuckDB file that is no mirror; it is not touched.
     """
+    _check_ours(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.unlink(missing_ok=True)
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink(missing_ok=True)  # of a builder that was killed: there is one at a time
         try:
             _write(aside, cut)
             aside.chmod(0o444)
+            still_ours()
             stray = path.with_name(path.name + ".wal")
             if stray.exists():
                 moved = path.with_name(f"{path.name}.wal.stray-{int(time.time())}")
@@ -101,6 +111,24 @@ def build(path: Path, cut: Cut) -> None:
             aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
 
 
+def _check_ours(path: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        with closing(duckdb.connect(str(path), read_only=True, config=_CLOSED)) as connection:
+            ours = connection.execute(
+                "SELECT 1 FROM duckdb_tables() WHERE table_name = 'playhead'"
+            ).fetchone()
+    except duckdb.Error:
+        return  # not readable: a mirror that somebody spoiled; it is made anew
+    if ours is None:
+        raise Refused(
+            f"{path.name} is a DuckDB file, but not a mirror",
+            safe="It was not touched.",
+            cure="Move it, or name another file with mirror = in playhead.toml.",
+        )
+
+
 def _write(path: Path, cut: Cut) -> None:
     connection = duckdb.connect(str(path))
     try:
@@ -111,7 +139,9 @@ def _write(path: Path, cut: Cut) -> None:
         said: list[tuple[Any, ...]] = []
         now = datetime.now(UTC).replace(tzinfo=None)
         for version in cut.versions:
-            cursors = cut.cursors.get(version.name, {})
+            at: list[tuple[int | None, int | None]] = [
+                (p, c.next) for p, c in cut.cursors.get(version.name, {}).items()
+            ]
             for table in version.tables:
                 if version.stage == "live":
                     columns = ", ".join(_quoted(c.name) for c in table.schema)
@@ -119,31 +149,35 @@ def _write(path: Path, cut: Cut) -> None:
                         f"CREATE VIEW {_quoted(table.name)} AS "
                         f"SELECT {columns} FROM {_quoted(table.physical)}"
                     )
-                for partition, cursor in cursors.items():
-                    place = TopicPartition(version.source, partition)
-                    said.append(
-                        (table.name, table.physical, version.name, version.stage, place.topic,
-                         partition, cursor.next, cut.changes, now)
-                    )  # fmt: skip
+                said += [
+                    (table.name, table.physical, version.name, version.stage, version.source,
+                     partition, following, cut.ledger, cut.changes, now)
+                    for partition, following in at or [(None, None)]
+                ]  # fmt: skip
+        said = said or [("", "", "", "", "", None, None, cut.ledger, cut.changes, now)]
         connection.execute(
             "CREATE TABLE playhead (table_name VARCHAR, physical VARCHAR, version VARCHAR, "
             "stage VARCHAR, topic VARCHAR, partition BIGINT, next_offset BIGINT, "
-            "changes BIGINT, built_at TIMESTAMP)"
+            "store VARCHAR, changes BIGINT, built_at TIMESTAMP)"
         )
-        connection.executemany("INSERT INTO playhead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", said or [
-            ("", "", "", "", "", -1, 0, cut.changes, now)
-        ])  # fmt: skip
+        connection.executemany("INSERT INTO playhead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", said)
     finally:
         connection.close()
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:
     """Return UTC times without a zone: fetching zoned ones needs a package that DuckDB lacks."""
-    return rows.with_columns(
-        pl.col(name).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        for name, dtype in rows.schema.items()
-        if isinstance(dtype, pl.Datetime)
-    )
+    return rows.cast({name: _zoneless(dtype) for name, dtype in rows.schema.items()})
+
+
+def _zoneless(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.Datetime):
+        return pl.Datetime(dtype.time_unit)
+    if isinstance(dtype, pl.List):
+        return pl.List(_zoneless(instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({f.name: _zoneless(instance(f.dtype)) for f in dtype.fields})
+    return dtype
 
 
 def _quoted(name: str) -> str:
@@ -152,7 +186,7 @@ def _quoted(name: str) -> str:
 
 def inspect(path: Path) -> Built | None:
     """Return what the mirror says of itself, or None when there is no readable one."""
-    if not path.exists():
+    if not path.exists() or path.with_name(path.name + ".wal").exists():
         return None
     try:
         connection = duckdb.connect(str(path), read_only=True, config=_CLOSED)
@@ -160,7 +194,7 @@ def inspect(path: Path) -> Built | None:
         return None
     try:
         rows = connection.execute(
-            "SELECT table_name, version, stage, topic, next_offset, changes, built_at "
+            "SELECT table_name, version, stage, topic, next_offset, store, changes, built_at "
             "FROM playhead ORDER BY version, partition"
         ).fetchall()
     except duckdb.Error:
@@ -172,9 +206,10 @@ def inspect(path: Path) -> Built | None:
     taken: dict[str, tuple[str, str]] = {}
     for table, version, stage, topic, following, *_ in rows:
         shown = (table, version)
-        if stage == "live" and taken.setdefault(topic, shown) == shown:
+        if following is not None and stage == "live" and taken.setdefault(topic, shown) == shown:
             as_of.setdefault(topic, []).append(following)
-    return Built(rows[0][5], rows[0][6].replace(tzinfo=UTC).timestamp(), versions, as_of)
+    ledger, changes, built_at = rows[0][5:]
+    return Built(ledger, changes, built_at.replace(tzinfo=UTC).timestamp(), versions, as_of)
 
 
 def ask(path: Path, sql: str) -> Answer:
@@ -189,12 +224,14 @@ def ask(path: Path, sql: str) -> Answer:
         raise StoreFailed(f"the mirror {path.name} cannot be opened: {error}") from error
     try:
         result = connection.execute(sql)
-        described = result.description or []
-        rows = result.fetchall()
+        described = (result.description if result else None) or []
+        rows = result.fetchall() if described else []
     except (duckdb.Error, ImportError) as error:
         text = str(error).strip()
         cure = "playhead query 'SHOW TABLES' lists the tables." if "Catalog" in text else None
         raise PlayheadError(f"the query failed: {text}", cure=cure) from error
     finally:
         connection.close()
+    if not described:
+        raise PlayheadError("the query failed: it is empty", cure="playhead query 'SHOW TABLES'")
     return Answer([d[0] for d in described], [str(d[1]) for d in described], rows)

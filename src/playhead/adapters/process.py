@@ -31,7 +31,8 @@ class Process:
         me = this_process()
         if self.host != me.host:
             return False
-        return self.boot != me.boot or _started(self.pid) != self.started
+        now = _started(self.pid)
+        return self.boot != me.boot or not now or now != self.started
 
 
 @cache

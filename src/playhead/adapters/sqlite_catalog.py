@@ -12,7 +12,7 @@ import polars as pl
 from playhead.adapters.sqlite_file import SqliteFile, quoted
 from playhead.adapters.sqlite_journal import now, write_note
 from playhead.core.checkpoint import Cursor
-from playhead.core.codec import dtype_of
+from playhead.core.codec import dtype_of, json_reader, series
 from playhead.core.schema import Column
 from playhead.errors import CheckpointConflict, Refused
 from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow
@@ -45,6 +45,7 @@ class SqliteCatalog:
     def record(self, version: VersionRow) -> None:
         """Record a new version with its physical tables; a live one gets pointer and views."""
         with self._db.transaction():
+            _check_public(self._db, version, self.versions())
             for table in version.tables:
                 _create(self._db, table)
             self._db.run(
@@ -75,6 +76,7 @@ class SqliteCatalog:
                 if table not in known:
                     _create(self._db, table)
             self._set(version, version.stage)
+            _changed(self._db)
 
     def _set(self, version: VersionRow, stage: str) -> None:
         self._db.run(
@@ -141,7 +143,7 @@ class SqliteCatalog:
             versions = self.versions()
             chosen = [v for v in versions if only is None or v.name in only]
             rows = {t.physical: self.rows(t) for v in chosen for t in v.tables}
-            return Cut(self.changes(), versions, _cursors(self._db), rows)
+            return Cut(self.changes(), versions, _cursors(self._db), rows, _ledger(self._db))
 
     def changes(self) -> int:
         """Return a counter that each change of results or pointers raises."""
@@ -164,10 +166,27 @@ def _loaded(column: Column, values: list[Any]) -> pl.Series:
     if column.kind.name == "bool":
         return pl.Series(values, dtype=pl.Int8).cast(pl.Boolean)
     if dtype.is_nested():
-        return pl.Series(
-            [None if v is None else msgspec.json.decode(v) for v in values], dtype=dtype
-        )
+        read = json_reader(column)
+        return series(column, [None if v is None else read(v) for v in values])
     return pl.Series(values, dtype=dtype)
+
+
+def _ledger(db: SqliteFile) -> str:
+    row = db.one("SELECT value FROM playhead__meta WHERE key = 'ledger'")
+    return str(row[0]) if row else ""
+
+
+def _check_public(db: SqliteFile, version: VersionRow, known: Collection[VersionRow]) -> None:
+    """Refuse a public name that something else in the database has."""
+    shown = {t.name for row in known if row.pipeline == version.pipeline for t in row.tables}
+    for table in version.tables:
+        taken = db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.name)
+        if taken and table.name not in shown:
+            raise Refused(
+                f"table or view {table.name} exists, but the catalog does not know it",
+                safe="It was not touched.",
+                cure="Rename it, or declare the table under another name.",
+            )
 
 
 def _create(db: SqliteFile, table: TableRow) -> None:

@@ -149,8 +149,7 @@ class SqliteLedger:
                     self._add_state(version, move, whole=False)
                 for table, rows in move.rows.items():
                     _write_rows(self._db, table, rows, move.place)
-            if any(len(rows) for m in moves for rows in m.rows.values()):
-                self._db.run("UPDATE playhead__meta SET value = value + 1 WHERE key = 'changes'")
+            self._db.run("UPDATE playhead__meta SET value = value + 1 WHERE key = 'changes'")
             pipeline, _, label = version.partition("@")
             stage = self._db.one(
                 "SELECT stage FROM playhead__version WHERE pipeline = ? AND label = ?",
@@ -268,7 +267,8 @@ class SqliteLedger:
         with self._db.transaction():
             for name, epoch in sorted(epochs.items()):
                 changed = self._db.run(
-                    "UPDATE playhead__lease SET expires_s = ? WHERE name = ? AND epoch = ?",
+                    "UPDATE playhead__lease SET expires_s = ? "
+                    "WHERE name = ? AND epoch = ? AND expires_s > 0",
                     time.time() + LEASE_S,
                     name,
                     epoch,
@@ -285,11 +285,11 @@ class SqliteLedger:
             )
 
     def lease(self, name: str) -> Lease | None:
-        """Return one lease, or None when it was never taken."""
+        """Return one lease, or None when it was never taken or was given back."""
         row = self._db.one(
             "SELECT epoch, owner, expires_s, note FROM playhead__lease WHERE name = ?", name
         )
-        if row is None:
+        if row is None or row[2] == 0:
             return None
         owner = msgspec.json.decode(row[1], type=Process)
         in_force = row[2] > time.time() and not owner.gone()
@@ -326,8 +326,8 @@ def _on_two_partitions(
     db: SqliteFile, table: str, key: Sequence[str], rows: pl.DataFrame, place: TopicPartition
 ) -> FunctionFailed:
     match = " AND ".join(f"{quoted(k)} = ?" for k in key)
-    for row in rows.iter_rows(named=True):
-        values = stored(rows.filter(pl.col("_offset") == row["_offset"])).select(key).row(0)
+    keys = stored(rows).select(key).rows()
+    for row, values in zip(rows.iter_rows(named=True), keys, strict=True):
         other = db.one(
             f"SELECT _partition, _offset FROM {quoted(table)} WHERE {match} AND _partition <> ?",
             *values,

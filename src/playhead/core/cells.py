@@ -59,10 +59,15 @@ def cell(column: Column, text: str) -> Any:  # noqa: ANN401  any declared type
     if text == "" and column.nullable:
         return None
     try:
-        return _PARSERS[column.kind.name](text.strip() if column.kind.name != "str" else text)
-    except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        value = _PARSERS[column.kind.name](text.strip() if column.kind.name != "str" else text)
+        if column.kind.name in {"list", "dict"}:
+            from playhead.core.codec import converter  # polars is loaded for nested cells alone
+
+            value = converter(column)(value)
+    except (ValueError, TypeError, KeyError, RecursionError, msgspec.MsgspecError) as error:
         shown = text if len(text) <= 40 else text[:40] + "…"
         raise ValueError(f"{column.name} is {shown!r}, not {column.typed()}") from error
+    return value
 
 
 def inferred(name: str, values: Iterable[str]) -> Column:

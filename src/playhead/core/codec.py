@@ -116,6 +116,37 @@ def value_decoder(schema: Schema) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(_struct(schema)).decode
 
 
+CONVERT_ERRORS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+_NATIVE = (bytes, date, datetime)
+
+
+def converter(column: Column) -> Callable[[Any], Any]:
+    """Return a function that checks one Python value against a column's type.
+
+    It returns the value as the column keeps it, and raises one of `CONVERT_ERRORS` where the value
+    is of another type.
+    """
+    wanted = _type_of(column)
+
+    def convert(value: Any) -> Any:  # noqa: ANN401  any declared type
+        return msgspec.to_builtins(
+            msgspec.convert(value, wanted, builtin_types=_NATIVE), builtin_types=_NATIVE
+        )
+
+    return convert
+
+
+def json_reader(column: Column) -> Callable[[str], Any]:
+    """Return a function that reads back a nested value that a store keeps as JSON."""
+    decode = msgspec.json.Decoder(_type_of(column)).decode
+    return lambda text: msgspec.to_builtins(decode(text), builtin_types=_NATIVE)
+
+
+def series(column: Column, values: list[Any]) -> pl.Series:
+    """Return checked values as a column of its dtype; naive times are UTC."""
+    return _series(column.kind, values)
+
+
 class Decoder:
     """Decodes the records of one declared topic into frames."""
 
@@ -159,18 +190,26 @@ class Decoder:
 
     def _values(self, records: Records) -> dict[str, pl.Series]:
         if self._columns is None:
+            if None in records.values:
+                at = list(records.values).index(None)
+                raise self._bad(records, at, "the value is null")
             return {"_value": pl.Series(records.values, dtype=pl.Binary)}
         rows: list[Any] = []
         decode = self._decode
         try:
             for value in records.values:
                 rows.append(decode(value))  # type: ignore[arg-type]  # noqa: PERF401  len(rows) names the bad one
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError) as error:
             raise self._bad(records, len(rows), self._why(records, len(rows), error)) from error
-        return {
-            column.name: _series(column.kind, [getattr(row, f"f{i}") for row in rows])
-            for i, column in enumerate(self._columns)
-        }
+        try:
+            return _columns(self._columns, rows)
+        except (OverflowError, ValueError, pl.exceptions.PolarsError):
+            for at, row in enumerate(rows):
+                try:
+                    _columns(self._columns, [row])
+                except (OverflowError, ValueError, pl.exceptions.PolarsError) as error:
+                    raise self._bad(records, at, self._why(records, at, error)) from error
+            raise
 
     def _why(self, records: Records, at: int, error: Exception) -> str:
         value = records.values[at]
@@ -188,14 +227,28 @@ class Decoder:
         )
 
 
+def _columns(schema: Schema, rows: Sequence[Any]) -> dict[str, pl.Series]:
+    return {
+        column.name: _series(column.kind, [getattr(row, f"f{i}") for row in rows])
+        for i, column in enumerate(schema)
+    }
+
+
 def _series(kind: Kind, values: list[Any]) -> pl.Series:
     if kind.name == "datetime":
         values = [
             v.replace(tzinfo=UTC) if v is not None and v.tzinfo is None else v for v in values
         ]
     elif kind.name in {"list", "dict"}:
-        values = [msgspec.to_builtins(v, builtin_types=(bytes, date, datetime)) for v in values]
+        values = [msgspec.to_builtins(v, builtin_types=_NATIVE) for v in values]
     return pl.Series(values, dtype=dtype_of(kind))
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    """Return a time in UTC; a naive one is UTC already."""
+    if value is None:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def encode_rows(frame: pl.DataFrame, columns: Sequence[str]) -> list[bytes]:

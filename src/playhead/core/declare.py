@@ -166,6 +166,10 @@ class Pipeline:
 
         def declare(function: Function) -> Version:
             function_name(function, where)
+            if label == self.first:
+                raise DeclarationError(
+                    f"version {self.name}@{label} is declared twice", where=where
+                )
             return self._add(label, function, options, where)
 
         return declare
@@ -180,7 +184,7 @@ class Pipeline:
     ) -> Version:
         checked_name(label, "version", where, LABEL_MAX)
         known = self.versions.get(label)
-        if known is not None and known.function is not None:
+        if known is not None and (known.function is not None or label != self.first):
             raise DeclarationError(f"version {known.name} is declared twice", where=where)
         check_options(options, VersionOptions, where)
         given = dict(options)

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from playhead.core.codec import ORIGIN, columns_schema, encode_keys, encode_rows, instance
+from playhead.core.codec import (
+    CONVERT_ERRORS,
+    ORIGIN,
+    columns_schema,
+    converter,
+    encode_keys,
+    encode_rows,
+    instance,
+    series,
+)
 from playhead.core.declare import Output, Topic, Version
 from playhead.core.offsets import TopicPartition
 from playhead.core.records import Headers, Outgoing, Records, partition_of
-from playhead.core.schema import Schema
+from playhead.core.schema import Column, Schema
 from playhead.errors import FunctionFailed
 
 _HOW_TO_KEEP = (
@@ -38,7 +47,8 @@ def in_log_order(result: pl.DataFrame, version: str, records: Records) -> pl.Dat
         )
     offsets = result.get_column("_offset")
     known = pl.Series(records.offsets, dtype=pl.Int64)
-    whole = offsets.dtype == pl.Int64 and offsets.is_in(known.implode()).all()
+    whole = offsets.dtype == pl.Int64 and not offsets.null_count()
+    whole = whole and offsets.is_in(known.implode()).all()
     partitions = result.get_column("_partition")
     if not whole or not (partitions == records.source.partition).fill_null(value=False).all():
         raise FunctionFailed(
@@ -84,6 +94,8 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
             )
         _check_type(result, column.name, columns_schema((column,))[column.name], name)
     wanted = columns_schema(target.schema)
+    nested = [c for c in target.schema if wanted[c.name].is_nested() and len(result)]
+    result = result.with_columns(_converted(result, c, name, place).alias(c.name) for c in nested)
     cast = result.select(
         *(pl.col(c).cast(t, strict=False) for c, t in wanted.items()), *map(pl.col, ORIGIN)
     )
@@ -110,20 +122,49 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
 
 def _check_type(result: pl.DataFrame, column: str, wanted: pl.DataType, output: str) -> None:
     given = result.schema[column]
-    numeric = given.is_numeric() and (wanted.is_float() or given.is_integer())
-    alike = (
-        given in {wanted, pl.Null()}
-        or (wanted.is_numeric() and numeric)
-        or (isinstance(wanted, pl.Datetime) and isinstance(given, pl.Datetime))
-        or (wanted == pl.String and isinstance(given, (pl.Categorical, pl.Enum)))
-        or (wanted.is_nested() and type(given) is type(wanted))
-    )
+    alike = _alike(given, wanted)
     if not alike:
         raise FunctionFailed(
             f"column {column!r} of {output} is declared as {wanted}, "
             f"but the function returned {given}",
             cure=f'Cast it, for example pl.col("{column}").cast(pl.{wanted}).',
         )
+
+
+def _alike(given: pl.DataType, wanted: pl.DataType) -> bool:
+    """Say whether values of one dtype are values of the other, without losing what they are."""
+    if isinstance(wanted, pl.List) and isinstance(given, pl.List):
+        return _alike(instance(given.inner), instance(wanted.inner))
+    if isinstance(wanted, pl.Struct) and isinstance(given, pl.Struct):
+        there = {f.name: instance(f.dtype) for f in given.fields}
+        return all(
+            f.name in there and _alike(there[f.name], instance(f.dtype)) for f in wanted.fields
+        )
+    return (
+        given in {wanted, pl.Null()}
+        or (wanted.is_float() and given.is_numeric())
+        or (wanted.is_integer() and given.is_integer())
+        or (isinstance(wanted, pl.Datetime) and isinstance(given, pl.Datetime))
+        or (wanted == pl.String and isinstance(given, (pl.Categorical, pl.Enum)))
+    )
+
+
+def _converted(
+    result: pl.DataFrame, column: Column, output: str, place: TopicPartition
+) -> pl.Series:
+    """Return a nested column, value by value: a cast alone would turn what does not fit to null."""
+    convert = converter(Column(column.name, column.kind, nullable=True))
+    values = []
+    for value, offset in zip(result[column.name].to_list(), result["_offset"], strict=True):
+        try:
+            values.append(convert(value))
+        except CONVERT_ERRORS as error:
+            raise FunctionFailed(
+                f"{output}.{column.name} does not fit {column.typed()}: {error}",
+                where=place.at(offset),
+                safe="Nothing at or after it was committed.",
+            ) from error
+    return series(column, values)
 
 
 def _not_finite(values: pl.Series) -> pl.Series:

@@ -47,7 +47,10 @@ def parse(text: str, now: datetime) -> Place:
 def _milliseconds(text: str, now: datetime) -> int:
     ago = _AGO.match(text)
     if ago:
-        moment = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        try:
+            moment = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        except OverflowError as error:
+            raise ConfigError(f"{text!r} is before all calendars") from error
         return round(moment.timestamp() * 1000)
     return timestamp_ms(text)
 

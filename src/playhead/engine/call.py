@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from playhead.core import outputs
-from playhead.core.codec import ORIGIN, Decoder, columns_schema, kind_of
+from playhead.core.codec import CONVERT_ERRORS, ORIGIN, Decoder, converter, kind_of, series
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
@@ -20,6 +21,8 @@ from playhead.core.schema import Column, Schema
 from playhead.core.slots import Slots
 from playhead.core.state import RowStates, State
 from playhead.errors import DeclarationError, FunctionFailed, PlayheadError
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,14 @@ class Caller:
             offset = row["_offset"]
             where = records.source.at(offset)
             ident = tuple(row[k] for k in key)
-            state = states.get(ident) if key else {}
+            state = states.get(ident, where)
             try:
                 returned = self.version.function(row, state)  # type: ignore[misc]
             except PlayheadError:
                 raise
             except Exception as error:
                 raise self._failed(error, records, where) from error
-            if key:
-                states.put(ident, state, where)
+            states.put(ident, state, where)
             found.extend((offset, r) for r in _dicts(returned, self.version.name, where))
         return _frame_of(found, self.version.outputs, records), states.changes()
 
@@ -144,7 +146,7 @@ class Caller:
             (
                 f" ({Path(f.filename).name}:{f.lineno})"
                 for f in reversed(traceback.extract_tb(error.__traceback__))
-                if "site-packages" not in f.filename
+                if not f.filename.startswith(_LIBRARIES)
             ),
             "",
         )
@@ -179,38 +181,42 @@ def _frame_of(
         "_partition": pl.repeat(records.source.partition, len(found), dtype=pl.Int32, eager=True),
         "_offset": pl.Series([o for o, _ in found], dtype=pl.Int64),
     }
-    for output in declared:
-        for name, dtype in columns_schema(output.schema or ()).items():
-            values = [row.get(name) for _, row in found]
-            columns[name] = _strict(values, dtype, f"{output.name}.{name}", found, records)
+    for column, output in _row_columns(declared):
+        columns[column.name] = _checked(column, output, found, records)
     return pl.DataFrame(columns)
 
 
-def _strict(
-    values: list[Any],
-    dtype: pl.DataType,
-    name: str,
+def _row_columns(declared: Sequence[Output]) -> list[tuple[Column, Output]]:
+    """Return each column once; where outputs differ, int goes before float, which it fits."""
+    chosen: dict[str, tuple[Column, Output]] = {}
+    for output in declared:
+        for column in output.schema or ():
+            if column.name not in chosen or column.kind.name == "int":
+                chosen[column.name] = (column, output)
+    return list(chosen.values())
+
+
+def _checked(
+    column: Column,
+    output: Output,
     found: Sequence[tuple[int, Mapping[str, Any]]],
     records: Records,
 ) -> pl.Series:
-    def build(some: list[Any]) -> pl.Series:
-        if dtype.is_float():
-            some = [float(v) if type(v) is int else v for v in some]
-        return pl.Series(some, dtype=dtype, strict=True)
-
-    try:
-        return build(values)
-    except (TypeError, OverflowError, pl.exceptions.PolarsError):
-        for value, (offset, _) in zip(values, found, strict=True):
-            try:
-                build([value])
-            except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
-                raise FunctionFailed(
-                    f"{name} is declared as {dtype}, but the function returned {value!r}",
-                    where=records.source.at(offset),
-                    safe="Nothing of this batch was committed.",
-                ) from error
-        raise
+    convert = converter(Column(column.name, column.kind, nullable=True))
+    values = []
+    for offset, row in found:
+        try:
+            values.append(convert(row.get(column.name)))
+        except CONVERT_ERRORS as error:
+            shown = repr(row.get(column.name))
+            shown = shown if len(shown) <= 60 else shown[:60] + "…"
+            raise FunctionFailed(
+                f"{output.name}.{column.name} is declared {column.typed()}, "
+                f"but the function returned {shown}",
+                where=records.source.at(offset),
+                safe="Nothing of this batch was committed.",
+            ) from error
+    return series(column, values)
 
 
 def _found(output: Output, result: pl.DataFrame | None, version: Version) -> Schema:

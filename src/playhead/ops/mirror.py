@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +31,8 @@ def refresh(project: Project, store: Store) -> bool:
     deadline = time.monotonic() + WAIT_S
     while True:
         built = inspect(path)
-        if built is not None and built.changes == store.catalog.changes():
+        wanted = (store.ledger.id, store.catalog.changes())
+        if built is not None and (built.ledger, built.changes) == wanted:
             return False
         try:
             epoch = store.ledger.take_free(LEASE, "building")
@@ -40,10 +42,8 @@ def refresh(project: Project, store: Store) -> bool:
             time.sleep(0.05)
             continue
         try:
-            cut = store.catalog.cut()
             # A builder that was frozen must not put an older cut over a newer one.
-            store.ledger.renew({LEASE: epoch})
-            build(path, cut)
+            build(path, store.catalog.cut(), partial(store.ledger.renew, {LEASE: epoch}))
         except CheckpointConflict:
             continue
         finally:

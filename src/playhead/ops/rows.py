@@ -46,7 +46,7 @@ def json_rows(file: Iterable[bytes], declared: Topic | None, reject: Reject) -> 
         try:
             check(text)
             values = msgspec.json.decode(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             reject(number, f"not a record: {error}")
             continue
         if not isinstance(values, dict):
@@ -64,11 +64,7 @@ def csv_rows(
         ConfigError: The file is empty, or a declared column is missing.
     """
     reader = csv.reader(_lines(file), strict=True)
-    try:
-        header = next(reader)
-    except (StopIteration, csv.Error) as error:
-        raise ConfigError("is empty: the first line names the columns", where=name) from error
-    header = [column.strip() for column in header]
+    header = _header(reader, name)
     if len(set(header)) < len(header):
         raise ConfigError("names a column twice", where=f"{name}:1")
     rows = _numbered(reader, len(header), result.reject)
@@ -84,6 +80,24 @@ def csv_rows(
         columns = _declared_columns(schema, header, name, result)
     at = {column: i for i, column in enumerate(header)}
     return _typed(rows, columns, at, result.reject)
+
+
+def _header(reader: Any, name: str) -> list[str]:  # noqa: ANN401  csv's reader has no public type
+    try:
+        header: list[str] = next(reader)
+    except StopIteration:
+        header = []
+    except csv.Error as error:
+        raise ConfigError(f"the first line is not CSV: {error}", where=f"{name}:1") from error
+    if not header:
+        raise ConfigError("is empty: the first line names the columns", where=name)
+    if any(_surrogate(column) for column in header):
+        raise ConfigError("the first line is not UTF-8 text", where=f"{name}:1")
+    return [column.strip() for column in header]
+
+
+def _surrogate(text: str) -> bool:
+    return any("\udc80" <= char <= "\udcff" for char in text)
 
 
 def _declared_columns(schema: Schema, header: list[str], name: str, result: Ingested) -> Schema:
@@ -124,7 +138,7 @@ def _numbered(reader: Any, width: int, reject: Reject) -> Iterator[tuple[int, li
         for line in blank:
             reject(line, "the line is blank")
         blank.clear()
-        if any("\udc80" <= char <= "\udcff" for text in cells for char in text):
+        if any(map(_surrogate, cells)):
             reject(reader.line_num, "not UTF-8 text")
         elif len(cells) != width:
             reject(reader.line_num, f"{len(cells)} columns where the header names {width}")

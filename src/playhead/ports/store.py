@@ -290,12 +290,14 @@ class Cut:
         versions: Every recorded version.
         cursors: Cursor by version and partition.
         rows: Content of each physical table by its name.
+        ledger: Id of the store.
     """
 
     changes: int
     versions: Sequence[VersionRow]
     cursors: Mapping[str, Mapping[int, Cursor]]
     rows: Mapping[str, pl.DataFrame]
+    ledger: str = ""
 
 
 class Store(Protocol):
