@@ -60,14 +60,16 @@ def load(
     if not root.is_dir():
         raise ConfigError(f"{root}: no such folder")
     found = _read(root / FILE)
-    kafka = {str(k): _text(v) for k, v in _table(found, "kafka").items()}
+    kafka = _dotted(_table(found, "kafka"))
     run = _table(found, "run")
     _check_known(run, _RUN_KEYS, f"{FILE} [run]")
     given: dict[str, Any] = {}
     for name in ("app", "log", "store", "mirror"):
         value = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or found.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{name} = {value!r} is not text", where=FILE)
         if value is not None:
-            given[name] = str(value)
+            given[name] = value
     batch = (
         flags.get("batch_records")
         or os.environ.get("PLAYHEAD_BATCH_RECORDS")
@@ -84,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             found = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
     _check_known(found, _KEYS, FILE)
     return found
@@ -103,6 +105,17 @@ def _check_known(found: Mapping[str, Any], known: tuple[str, ...], where: str) -
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
             raise ConfigError(f"unknown setting {name!r}{hint}", where=where)
+
+
+def _dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a table with its names dotted: TOML reads ``a.b = 1`` as a table in a table."""
+    found: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            found |= _dotted(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = _text(value)
+    return found
 
 
 def _text(value: object) -> str:

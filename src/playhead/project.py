@@ -66,7 +66,7 @@ class Project:
                 where=_user_line(error),
                 cure=f"pip install {missing.split('.')[0]}",
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DeclarationError(
                 f"{type(error).__name__}: {error}", where=_user_line(error)
             ) from error
@@ -113,7 +113,11 @@ class Project:
             raise PlayheadError("nothing has run here yet; next: playhead run")
         from playhead.adapters.sqlite_store import SqliteStore
 
-        return SqliteStore(path)
+        store = SqliteStore(path)
+        if must_exist and not store.catalog.versions():
+            store.close()
+            raise PlayheadError("nothing has run here yet; next: playhead run")
+        return store
 
 
 def _lies_in(file: str | None, root: Path) -> bool:

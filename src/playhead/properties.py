@@ -32,7 +32,8 @@ def load_properties(path: Path) -> dict[str, str]:
             counterpart. Values are never shown: they may be secrets.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # A backslash at its end goes on with a line, as Java's files have it.
+        lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
     found: dict[str, str] = {}
@@ -48,7 +49,10 @@ def load_properties(path: Path) -> dict[str, str]:
 
 
 def _translated(found: dict[str, str], path: Path) -> dict[str, str]:
-    stores = [found.get(f"ssl.{kind}.type", "PEM") for kind in ("truststore", "keystore")]
+    stores = [
+        found.get(f"ssl.{kind}.type", "JKS" if f"ssl.{kind}.location" in found else "PEM")
+        for kind in ("truststore", "keystore")
+    ]
     if any(kind.upper() != "PEM" for kind in stores):
         raise ConfigError("only PEM trust and key stores can be read", where=str(path))
     for name, why in _JAVA_ONLY.items():

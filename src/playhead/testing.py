@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -74,10 +75,10 @@ def _records(version: Version, rows: Sequence[Mapping[str, Any]]) -> Records:
     place = TopicPartition(version.source.name, 0)
     key = version.source.key
     values = [msgspec.json.encode(dict(row)) for row in rows]
-    keys: list[bytes | None] = [None] * len(rows)
-    if key:
-        found = pl.DataFrame([{k: row.get(k) for k in key} for row in rows], strict=False)
-        keys = list(encode_keys(found, key)) if len(found) else []
+    keys: list[bytes | None] = [b"" if key else None] * len(rows)
+    if key and rows:
+        with suppress(TypeError, AttributeError, pl.exceptions.PolarsError):  # told when decoded
+            keys = list(encode_keys(pl.DataFrame([{k: r.get(k) for k in key} for r in rows]), key))
     offsets = range(len(rows))
     return Records(place, offsets, [0] * len(rows), keys, values, len(rows))
 

@@ -381,7 +381,7 @@ def test_an_older_cut_never_replaces_a_newer_one(here: Place, live: Writer) -> N
         live.commit(live.batch(0, (4, 4.0)))
         assert here.refresh() is True
         process.send_signal(signal.SIGCONT)
-        process.wait(20)
+        assert process.wait(20) == 0, "to be overtaken is no error"
     assert ask(here.mirror, "SELECT max(k) FROM t").rows == [(4,)]
 
 
@@ -399,6 +399,18 @@ def test_a_killed_build_leaves_the_old_mirror_and_the_next_one_cleans_up(
     assert time.monotonic() - begun < 5, "the killed process's lease was waited for"
     assert ask(here.mirror, "SELECT max(k) FROM t").rows == [(3,)]
     assert here.beside() == []
+
+
+def test_what_killed_builds_left_is_removed_and_nothing_else(here: Place, live: Writer) -> None:
+    spilled = here.mirror.parent / ".warehouse.duckdb.4194303.tmp"  # DuckDB's, of a large build
+    spilled.mkdir()
+    (spilled / "duckdb_temp_storage-0.tmp").touch()
+    (here.mirror.parent / ".warehouse.duckdb.4194303").touch()
+    (here.mirror.parent / ".warehouse.duckdb.4194303.wal").touch()
+    (here.mirror.parent / ".warehouse.duckdb.notes").touch()
+    live.commit(live.batch(0, (3, 3.0)))
+    assert here.refresh() is True
+    assert here.beside() == [".warehouse.duckdb.notes"]
 
 
 # ------------------------------------------------------------------- the file itself
@@ -474,6 +486,17 @@ def test_a_database_that_is_not_ours_is_not_overwritten(here: Place) -> None:
         connection.execute("CREATE TABLE precious AS SELECT 42 AS answer")
     with pytest.raises(PlayheadError, match=r"warehouse\.duckdb"):
         here.refresh()
+    with closing(duckdb.connect(str(here.mirror), read_only=True)) as connection:
+        assert connection.execute("SELECT answer FROM precious").fetchall() == [(42,)]
+
+
+def test_a_database_that_another_program_has_open_is_not_overwritten(here: Place) -> None:
+    started(here.store, version=a_version(stage="live"))
+    with closing(duckdb.connect(str(here.mirror))) as connection:
+        connection.execute("CREATE TABLE precious AS SELECT 42 AS answer")
+    with another_process("write_and_die", here.mirror, "SELECT 1"):
+        with pytest.raises(PlayheadError, match=r"warehouse\.duckdb"):
+            here.refresh()
     with closing(duckdb.connect(str(here.mirror), read_only=True)) as connection:
         assert connection.execute("SELECT answer FROM precious").fetchall() == [(42,)]
 

@@ -1050,7 +1050,7 @@ def test_versions_come_back_as_recorded_in_order(store: Store) -> None:
     recorded = [
         a_version("z", "live", [nested, table("z", name="u")]),
         a_version("a"),
-        a_version("m", pipeline="other"),
+        a_version("m", tables=[table("m", name="w")], pipeline="other"),
     ]
     for version in recorded:
         store.catalog.record(version)

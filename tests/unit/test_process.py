@@ -43,11 +43,10 @@ def another() -> Iterator[tuple[subprocess.Popen[str], Process]]:
 def wait_for_state(pid: int, state: str) -> None:
     deadline = time.monotonic() + 20
     command = ["ps", "-o", "stat=", "-p", str(pid)]
-    while not subprocess.run(
-        command, capture_output=True, text=True, check=False
-    ).stdout.startswith(state):
-        assert time.monotonic() < deadline, f"never in state {state}"
-        time.sleep(0.01)
+    shown = ""
+    while not shown.startswith(state):
+        assert time.monotonic() < deadline, f"it is {shown!r}, never {state}"
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def test_this_process_is_not_gone() -> None:

@@ -8,7 +8,7 @@ import playhead as ph
 from playhead.core.schema import schema_of
 from playhead.errors import ConfigError
 from playhead.ops.ingest import Ingested
-from playhead.ops.rows import csv_rows, json_rows
+from playhead.ops.rows import Header, csv_rows, json_rows
 
 DECLARED = {"id": int, "name": str}
 
@@ -17,7 +17,7 @@ def csv(data, declared=DECLARED):
     """Rows as (line, values), and what was told."""
     told = Ingested("points")
     schema = schema_of(declared, "") if declared else None
-    rows = list(csv_rows(io.BytesIO(data), "points.csv", schema, told))
+    rows = list(csv_rows(io.BytesIO(data), Header("points.csv", schema), told))
     return [(r.line, tuple(r.values.values())) for r in rows], told
 
 

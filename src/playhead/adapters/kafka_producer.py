@@ -143,7 +143,9 @@ class TransactionalProducer:
             self._producer.purge()
 
     def _check(self, outgoing: Outgoing) -> None:
-        highest = max(outgoing.partitions, default=-1)
+        if not len(outgoing):
+            return
+        highest = max(outgoing.partitions)
         if highest >= self._topics.get(outgoing.topic, 0):  # a producer would create the topic
             self._topics[outgoing.topic] = self.check_topic(outgoing.topic)
         if highest >= self._topics[outgoing.topic]:

@@ -178,7 +178,7 @@ def _ledger(db: SqliteFile) -> str:
 
 def _check_public(db: SqliteFile, version: VersionRow, known: Collection[VersionRow]) -> None:
     """Refuse a public name that something else in the database has."""
-    shown = {t.name for row in known if row.pipeline == version.pipeline for t in row.tables}
+    shown = {table.name for row in known for table in row.tables}
     for table in version.tables:
         taken = db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.name)
         if taken and table.name not in shown:

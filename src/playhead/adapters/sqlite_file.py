@@ -7,6 +7,7 @@ answered to. The driver is in autocommit; a writing transaction is ``BEGIN IMMED
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,10 +36,23 @@ class SqliteFile:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+            self._begin_wal()
+            self._connection.execute("PRAGMA synchronous=FULL")
             self._create(schema)
+
+    def _begin_wal(self) -> None:
+        """Switch a new file to WAL; SQLite does not wait for others who do the same."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _create(self, schema: str) -> None:
         """Create what is missing, unless it is all there: readers need no write lock."""

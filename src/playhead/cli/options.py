@@ -120,6 +120,8 @@ def _log_to_stderr(settings: Globals) -> None:
     import logging
 
     level = {0: logging.WARNING, 1: logging.INFO}.get(max(0, settings.verbosity), logging.DEBUG)
+    if settings.verbosity < 2:  # what the client library says is told once, by the error
+        logging.getLogger("playhead.kafka.librdkafka").setLevel(logging.CRITICAL)
     logging.basicConfig(
         level=level if settings.verbosity >= 0 else logging.ERROR,
         stream=sys.stderr,

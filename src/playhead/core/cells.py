@@ -83,7 +83,8 @@ def inferred(name: str, values: Iterable[str]) -> Column:
                 _PARSERS[kinds[0]](text.strip())
                 break
             except ValueError:
-                kinds.pop(0)
+                # A whole number past 64 bits would lose digits as a float.
+                kinds = ["str"] if _INT.match(text.strip()) else kinds[1:]
         if kinds[0] == "str":
             return Column(name, Kind("str"))
     return Column(name, Kind(kinds[0]), nullable)

@@ -236,12 +236,20 @@ def _columns(schema: Schema, rows: Sequence[Any]) -> dict[str, pl.Series]:
 
 def _series(kind: Kind, values: list[Any]) -> pl.Series:
     if kind.name == "datetime":
-        values = [
-            v.replace(tzinfo=UTC) if v is not None and v.tzinfo is None else v for v in values
-        ]
+        values = [_in_utc(v) for v in values]
     elif kind.name in {"list", "dict"}:
-        values = [msgspec.to_builtins(v, builtin_types=_NATIVE) for v in values]
+        values = [_plain(msgspec.to_builtins(v, builtin_types=_NATIVE)) for v in values]
     return pl.Series(values, dtype=dtype_of(kind))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  nested values
+    if isinstance(value, datetime):
+        return _in_utc(value)
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
 
 
 def _in_utc(value: datetime | None) -> datetime | None:

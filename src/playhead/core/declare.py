@@ -190,9 +190,11 @@ class Pipeline:
         given = dict(options)
         source = given.pop("source", self.source)
         outputs = _outputs(given.pop("to", self.outputs), where)
+        if not isinstance(source, Topic):
+            raise DeclarationError("the source of a pipeline is a topic", where=where)
         inherited = {k: v for k, v in self.options.items() if k != "group"}
         merged: Any = {**inherited, **given} if label != self.first else {**self.options, **given}
-        version = Version(self.name, label, function, source, outputs, merged)  # type: ignore[arg-type]
+        version = Version(self.name, label, function, source, outputs, merged)
         _check_physical(version, where)
         self.versions[label] = version
         return version

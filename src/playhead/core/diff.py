@@ -106,12 +106,12 @@ def compare(sides: Sides, expectations: Sequence[str] = (), rtol: float = 0.0) -
     joined, in_flight = _joined(sides)
     common = [c for c in sides.head_schema if c.name in {b.name for b in sides.base_schema}]
     differs = {
-        c.name: _differs(pl.col(c.name), pl.col("base").struct.field(c.name), c.kind.name, rtol)
+        c.name: _differs(pl.col(c.name), pl.col("_base").struct.field(c.name), c.kind.name, rtol)
         for c in common
         if c.name not in sides.key
     }
     classed = joined.with_columns(
-        pl.when(pl.col("base").is_null())
+        pl.when(pl.col("_base").is_null())
         .then(pl.lit("new"))
         .when(~pl.col("_in_head"))
         .then(pl.lit("ghost"))
@@ -164,7 +164,7 @@ def _joined(sides: Sides) -> tuple[pl.DataFrame, int]:
     flying = pl.concat(late).unique()
     base = sides.base.join(flying, on=sides.key, how="anti").select(
         *(pl.col(k).alias(f"_key:{k}") for k in sides.key),
-        pl.struct(c.name for c in sides.base_schema).alias("base"),
+        pl.struct(c.name for c in sides.base_schema).alias("_base"),
         pl.col("_offset").alias("_base_offset"),
         pl.col("_partition").alias("_base_partition"),
     )
@@ -196,7 +196,7 @@ def _evaluate(joined: pl.DataFrame, expectation: str, sides: Sides) -> pl.Series
     """Return for each row whether the expectation is true of it; null is not true."""
     floats = {c.name for c in sides.head_schema if c.kind.name == "float"}
     match = _ASSIGNMENT.match(expectation)
-    plain = match is not None and not _LOGICAL.search(_without_quotes(match["value"]))
+    plain = match is not None and not _LOGICAL.search(_outermost(match["value"]))
     if re.search(r"\bselect\b", _without_quotes(expectation), re.IGNORECASE):
         raise DeclarationError(f"expectation {expectation!r}: subqueries are not possible")
     try:
@@ -204,7 +204,8 @@ def _evaluate(joined: pl.DataFrame, expectation: str, sides: Sides) -> pl.Series
             told = _close(pl.col(match["column"]), _sql(match["value"]), RTOL)
         else:
             told = _sql(expectation)
-        found = joined.select(told.alias("_told"))["_told"]
+        shown = joined.with_columns(base=pl.col("_base"))
+        found = shown.select(told.alias("_told"))["_told"]
     except (pl.exceptions.PolarsError, TypeError) as error:
         names = ", ".join(c.name for c in sides.head_schema)
         raise DeclarationError(
@@ -229,13 +230,24 @@ def _without_quotes(text: str) -> str:
     return re.sub(r"'(?:[^']|'')*'", "''", text)
 
 
+def _outermost(text: str) -> str:
+    """Return an expression without what stands in quotes, in parentheses, or in CASE … END."""
+    text = _without_quotes(text)
+    before = ""
+    while before != text:
+        before = text
+        text = re.sub(r"\([^()]*\)", " ", text)
+        text = re.sub(r"\bcase\b(?:(?!\bcase\b).)*?\bend\b", " ", text, flags=re.I | re.S)
+    return text
+
+
 def _statistics(classed: pl.DataFrame, column: str) -> dict[str, Any]:
     both = classed.filter(pl.col("_class").is_in(["same", "changed"]))
     changed = both.filter(pl.col(f"_differs:{column}"))
     found: dict[str, Any] = {"changed": len(changed), "compared": len(both)}
     if not classed.schema[column].is_numeric():
         return found
-    head, base = pl.col(column), pl.col("base").struct.field(column)
+    head, base = pl.col(column), pl.col("_base").struct.field(column)
     ratios = changed.select(pl.when(base != 0).then(head / base).alias("ratio"))[
         "ratio"
     ].drop_nulls()
@@ -262,8 +274,8 @@ def _samples(classed: pl.DataFrame, explained: pl.Series, sides: Sides) -> list[
         {
             "class": row["_class"],
             "explained": row["_explained"],
-            "key": [row[k] if row["_in_head"] else row["base"][k] for k in sides.key],
-            "base": row["base"],
+            "key": [row[k] if row["_in_head"] else row["_base"][k] for k in sides.key],
+            "base": row["_base"],
             "head": {n: row[n] for n in names} if row["_in_head"] else None,
             "base_offset": row["_base_offset"],
             "head_offset": row["_offset"],
@@ -277,7 +289,7 @@ def _keys(unexplained: pl.DataFrame, key: Sequence[str]) -> list[str]:
     columns = [c for c in unexplained.columns if c.startswith("_differs:")]
     found = []
     for row in unexplained.iter_rows(named=True):
-        values = [row[k] if row["_in_head"] else row["base"][k] for k in key]
+        values = [row[k] if row["_in_head"] else row["_base"][k] for k in key]
         names = [c.removeprefix("_differs:") for c in columns if row[c]]
         found.append(f"{row['_class']} {values!r} {','.join(names)}")
     return sorted(found)

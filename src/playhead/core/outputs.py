@@ -163,6 +163,7 @@ def _converted(
                 f"{output}.{column.name} does not fit {column.typed()}: {error}",
                 where=place.at(offset),
                 safe="Nothing at or after it was committed.",
+                cure="Correct it, or declare | None what may be null.",
             ) from error
     return series(column, values)
 

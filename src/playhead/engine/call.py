@@ -17,7 +17,7 @@ from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
 from playhead.core.records import Outgoing, Records
-from playhead.core.schema import Column, Schema
+from playhead.core.schema import KEY_TYPES, Column, Schema
 from playhead.core.slots import Slots
 from playhead.core.state import RowStates, State
 from playhead.errors import DeclarationError, FunctionFailed, PlayheadError
@@ -56,6 +56,13 @@ class Caller:
             DeclarationError: The outputs' columns cannot be known before any data.
             FunctionFailed: The function fails on a zero-row frame.
         """
+        source = version.source
+        if source.key and source.schema is None:
+            raise DeclarationError(
+                f"topic {source.name} has key {source.key[0]!r}, but declares no columns to find "
+                "it in",
+                cure="Give it value={column: type}.",
+            )
         self.version = version
         self.decoder = Decoder(version.source)
         self.targets = self._targets(partitions)
@@ -229,15 +236,29 @@ def _found(output: Output, result: pl.DataFrame | None, version: Version) -> Sch
     if version.function is None and version.source.schema is not None:
         return version.source.schema
     key = output.key
-    return tuple(
+    found = tuple(
         Column(name, kind_of(dtype, f"{output.name}.{name}"), nullable=name not in key)
         for name, dtype in result.schema.items()
         if not name.startswith("_") and name not in ORIGIN
     )
+    if not found:
+        raise DeclarationError(
+            f"{version.name} gives {output.name} no columns: names beginning with '_' are not "
+            "written",
+            cure="Return named columns, or declare those that it has.",
+        )
+    return found
 
 
 def _check_key(output: Output, schema: Schema) -> None:
-    missing = [k for k in output.key if k not in {c.name for c in schema}]
+    columns = {c.name: c for c in schema}
+    for name in output.key:
+        if name in columns and columns[name].kind.name not in KEY_TYPES:
+            raise DeclarationError(
+                f"{output.name}: key {name!r} is {columns[name].kind}: a key is int, str, bool, "
+                "date or datetime"
+            )
+    missing = [k for k in output.key if k not in columns]
     if missing:
         what = "topic" if isinstance(output, Topic) else "table"
         raise DeclarationError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from playhead.core import outputs
+from playhead.core.codec import columns_schema
 from playhead.core.declare import Table
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Records
@@ -122,12 +123,13 @@ def recompute(
 
 
 def _folded(caller: Caller, parts: Mapping[str, list[pl.DataFrame]]) -> dict[str, pl.DataFrame]:
-    empty = caller.decoder.empty()
     found: dict[str, pl.DataFrame] = {}
     for target in caller.targets:
         if isinstance(target.output, Table):
             some = parts.get(target.physical)
+            origin = {"_partition": pl.Int32(), "_offset": pl.Int64()}
+            empty = pl.DataFrame(schema={**columns_schema(target.schema), **origin})
             found[target.physical] = (
-                outputs.fold(pl.concat(some), target.output.key) if some else empty.clear()
+                outputs.fold(pl.concat(some), target.output.key) if some else empty
             )
     return found

@@ -184,7 +184,10 @@ def _targets(
             word = {"earliest": held.start, "latest": held.end, "offset": target.offset}
             offsets[place] = word[target.word]
     for place, at in sorted(offsets.items()):
-        held = log.retained(place.topic).get(place.partition, OffsetRange(0, 0))
+        ranges = log.retained(place.topic)
+        if place.partition not in ranges:
+            raise Refused(f"{place} does not exist", safe="No offset was changed.")
+        held = ranges[place.partition]
         if not held.holds(at, at):
             raise OffsetOutOfRange(
                 f"offset {at} is not retained (the topic holds {held})",

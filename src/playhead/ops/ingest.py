@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 import msgspec
 
 from playhead.core.declare import Topic
+from playhead.core.naming import checked_topic
 from playhead.core.ranges import timestamp_ms
 from playhead.core.records import Outgoing, partition_of
 from playhead.core.schema import key_of
 from playhead.errors import ConfigError, PlayheadError, Refused
-from playhead.ops.rows import Row, csv_rows, json_rows
+from playhead.ops.rows import Header, Row, csv_rows, json_rows
 from playhead.ops.versions import topic_config
 from playhead.ports import Appender, Log, TopicInfo
 from playhead.project import Project
@@ -86,13 +87,17 @@ def ingest(
         ConfigError: The file cannot be read, or lacks a column that is needed.
         Refused: The topic does not exist and is not declared, or has other partitions.
     """
+    checked_topic(request.topic, "--topic")
+    if request.timestamp_format is not None and request.timestamp is None:
+        raise ConfigError("--timestamp-format needs --timestamp COL")
     declared = project.app.topics.get(request.topic) if project.settings.app else None
     key = key_of(request.key.split(",") if request.key else None) or (
         declared.key if declared else ()
     )
     result = Ingested(request.topic)
     with _opened(project, request.file) as file:
-        rows = _rows(request, declared, file, result)
+        needed = tuple(c for c in (*key, request.timestamp) if c is not None)
+        rows = _rows(request, declared, file, (needed, result))
         with closing(project.open_log()) as log:
             info = _topic(log, request, declared)
             feed = _Feed(request, info, key, result)
@@ -115,15 +120,19 @@ def _opened(project: Project, file: str) -> BinaryIO:
 
 
 def _rows(
-    request: Request, declared: Topic | None, file: BinaryIO, result: Ingested
+    request: Request,
+    declared: Topic | None,
+    file: BinaryIO,
+    about: tuple[tuple[str, ...], Ingested],
 ) -> Iterator[Row]:
+    needed, result = about
     name = Path(request.file).name if request.file != "-" else "standard input"
     schema = declared.schema if declared else None
     head = file.peek(1)[:1] if hasattr(file, "peek") else b""
     as_json = name.endswith((".jsonl", ".ndjson", ".json")) or head == b"{"
     if as_json:
         return json_rows(file, declared, result.reject)
-    return csv_rows(file, name, schema, result)
+    return csv_rows(file, Header(name, schema, needed), result)
 
 
 def _topic(log: Log, request: Request, declared: Topic | None) -> TopicInfo:
@@ -163,8 +172,9 @@ class _Feed:
     def add(self, row: Row, outgoing: Outgoing) -> None:
         """Append one row as a record, or count it as rejected."""
         try:
-            key = self._key_of(row.values)
-            time_ms = self._time_of(row.values)
+            cells = {**row.aside, **row.values}
+            key = self._key_of(cells)
+            time_ms = self._time_of(cells)
         except (ValueError, ConfigError) as error:
             self.result.reject(row.line, str(error))
             return

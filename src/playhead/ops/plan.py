@@ -47,6 +47,7 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
     elif versions.changed_code(live, declared, project):
         cure = f"Restore it, or give it a new label with @{name}.version."
         refused.append(Refusal(live.name, "its code has changed under the live label", cure))
+    readers = known.readers(name)
     steps: list[Step] = []
     remarks: list[str] = []
     for version in pipeline.versions.values():
@@ -57,11 +58,10 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
         refused += part.refused
         row = known.rows.get(version.name)
         if not part.steps and not part.refused and row and row.stage == "shadow":
+            then = "" if readers else f", then playhead promote {version.name}"
             remarks.append(
-                f"{version.name} stands where live stands; next: playhead diff {name}, "
-                f"then playhead promote {version.name}"
+                f"{version.name} stands where live stands; next: playhead diff {name}{then}"
             )
-    readers = known.readers(name)
     if readers and len(pipeline.versions) > 1:
         refused.append(
             Refusal(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,11 +24,34 @@ Reject = Callable[[int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the line it ends on, its values by column, and its JSON where it came as such."""
+    """One row of a file.
+
+    Attributes:
+        line: The line that it ends on.
+        values: What goes into the record, by column.
+        raw: Its JSON, where it came as such.
+        aside: Cells that are needed for key or time, and do not go into the record.
+    """
 
     line: int
     values: dict[str, Any]
     raw: bytes | None = None
+    aside: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a CSV file's first line is held against.
+
+    Attributes:
+        name: Name of the file.
+        schema: Declared columns, or None.
+        needed: Columns for key and time.
+    """
+
+    name: str
+    schema: Schema | None
+    needed: tuple[str, ...] = ()
 
 
 def json_rows(file: Iterable[bytes], declared: Topic | None, reject: Reject) -> Iterator[Row]:
@@ -55,18 +78,24 @@ def json_rows(file: Iterable[bytes], declared: Topic | None, reject: Reject) -> 
         yield Row(number, values, text)
 
 
-def csv_rows(
-    file: Iterable[bytes], name: str, schema: Schema | None, result: Ingested
-) -> Iterator[Row]:
+def csv_rows(file: Iterable[bytes], wanted: Header, result: Ingested) -> Iterator[Row]:
     """Yield CSV rows with values of their declared types; the first line names the columns.
 
     Raises:
         ConfigError: The file is empty, or a declared column is missing.
     """
+    name, schema = wanted.name, wanted.schema
     reader = csv.reader(_lines(file), strict=True)
     header = _header(reader, name)
     if len(set(header)) < len(header):
         raise ConfigError("names a column twice", where=f"{name}:1")
+    for column in wanted.needed:
+        if column not in header:
+            raise ConfigError(
+                f"has no column {column}; it has {', '.join(header)}",
+                where=f"{name}:1",
+                safe="Nothing was written.",
+            )
     rows = _numbered(reader, len(header), result.reject)
     if schema is None:
         first = list(itertools.islice(rows, INFER_ROWS))
@@ -79,7 +108,9 @@ def csv_rows(
     else:
         columns = _declared_columns(schema, header, name, result)
     at = {column: i for i, column in enumerate(header)}
-    return _typed(rows, columns, at, result.reject)
+    typed = {c.name for c in columns}
+    aside = {c: at[c] for c in wanted.needed if c not in typed}
+    return _typed(rows, columns, (at, aside), result.reject)
 
 
 def _header(reader: Any, name: str) -> list[str]:  # noqa: ANN401  csv's reader has no public type
@@ -149,12 +180,14 @@ def _numbered(reader: Any, width: int, reject: Reject) -> Iterator[tuple[int, li
 def _typed(
     rows: Iterable[tuple[int, list[str]]],
     columns: Iterable[Column],
-    at: dict[str, int],
+    places: tuple[Mapping[str, int], Mapping[str, int]],
     reject: Reject,
 ) -> Iterator[Row]:
-    wanted = list(columns)
+    wanted, (at, aside) = list(columns), places
     for line, cells in rows:
         try:
-            yield Row(line, {c.name: cell(c, cells[at[c.name]]) for c in wanted})
+            values = {c.name: cell(c, cells[at[c.name]]) for c in wanted}
         except ValueError as error:
             reject(line, str(error))
+        else:
+            yield Row(line, values, aside={c: cells[i] for c, i in aside.items()})

@@ -88,10 +88,10 @@ def run(
     tell = listener(tell)
     with closing(project.open_log()) as log, closing(project.open_store()) as store:
         tasks = _tasks(project, log, store, request, outcome)
+        if not tasks:
+            raise Refused("nothing remains to run", cure="\n".join(outcome.remarks) or None)
         for remark in outcome.remarks:
             say(remark)
-        if not tasks:
-            raise Refused("nothing remains to run", cure=" ".join(outcome.remarks) or None)
         workers = [Worker(t, project.open_log, project.open_store, tell, stop) for t in tasks]
         with MirrorThread(project) as mirror:
             if request.until_caught_up:

@@ -151,7 +151,7 @@ def refuse_changed(row: VersionRow, version: Version, project: Project) -> None:
         )
 
 
-def existing_topic(log: Log, name: str) -> TopicInfo:
+def existing_topic(log: Log, name: str, *, written_by: str | None = None) -> TopicInfo:
     """Return a topic that must be there.
 
     Raises:
@@ -161,7 +161,9 @@ def existing_topic(log: Log, name: str) -> TopicInfo:
     if info is None:
         raise LogFailed(
             f"topic {name} does not exist",
-            cure=f"Fill it: playhead ingest FILE --topic {name}.",
+            cure=f"{written_by} writes it: playhead run {written_by} first."
+            if written_by
+            else f"Fill it: playhead ingest FILE --topic {name}.",
         )
     return info
 
@@ -169,7 +171,8 @@ def existing_topic(log: Log, name: str) -> TopicInfo:
 def describe(known: Known, project: Project, log: Log, version: Version) -> VersionRow:
     """Return the catalog row that recording this version would write. Touches nothing."""
     bound = known.bound(version)
-    topic = existing_topic(log, bound.source.name)
+    writers = known.app.writers(version.source)
+    topic = existing_topic(log, bound.source.name, written_by=writers[0].name if writers else None)
     caller = Caller(bound, {})
     tables = tuple(
         TableRow(t.output.name, t.physical, t.output.key, t.schema)
