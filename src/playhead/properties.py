@@ -49,15 +49,15 @@ def load_properties(path: Path) -> dict[str, str]:
 
 
 def _translated(found: dict[str, str], path: Path) -> dict[str, str]:
+    for name, why in _JAVA_ONLY.items():
+        if name in found:
+            raise ConfigError(f"{name}: {why}", where=str(path))
     stores = [
         found.get(f"ssl.{kind}.type", "JKS" if f"ssl.{kind}.location" in found else "PEM")
         for kind in ("truststore", "keystore")
     ]
     if any(kind.upper() != "PEM" for kind in stores):
         raise ConfigError("only PEM trust and key stores can be read", where=str(path))
-    for name, why in _JAVA_ONLY.items():
-        if name in found:
-            raise ConfigError(f"{name}: {why}", where=str(path))
     given = {_RENAMED.get(k, k): v for k, v in found.items() if k not in _SAID_OTHERWISE}
     jaas = found.get("sasl.jaas.config")
     if jaas is not None:

@@ -235,7 +235,8 @@ def test_what_is_no_mirror_says_nothing(tmp_path: Path) -> None:
 
 def test_a_mirror_of_nothing(here: Place) -> None:
     here.refresh()
-    assert here.said("SELECT changes FROM playhead") == [(here.store.catalog.changes(),)]
+    answer = ask(here.mirror, "SELECT changes FROM playhead")
+    assert answer.rows == [(here.store.catalog.changes(),)]
 
 
 NAMES = {
@@ -494,9 +495,11 @@ def test_a_database_that_another_program_has_open_is_not_overwritten(here: Place
     started(here.store, version=a_version(stage="live"))
     with closing(duckdb.connect(str(here.mirror))) as connection:
         connection.execute("CREATE TABLE precious AS SELECT 42 AS answer")
-    with another_process("write_and_die", here.mirror, "SELECT 1"):
-        with pytest.raises(PlayheadError, match=r"warehouse\.duckdb"):
-            here.refresh()
+    with (
+        another_process("write_and_die", here.mirror, "SELECT 1"),
+        pytest.raises(PlayheadError, match=r"warehouse\.duckdb"),
+    ):
+        here.refresh()
     with closing(duckdb.connect(str(here.mirror), read_only=True)) as connection:
         assert connection.execute("SELECT answer FROM precious").fetchall() == [(42,)]
 
