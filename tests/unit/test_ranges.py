@@ -1,5 +1,6 @@
 """Words for a place in a log, and times as text."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,16 @@ from playhead.errors import ConfigError
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 NOV_1 = 1_793_491_200_000  # 2026-11-01T00:00:00Z
 HOUR = 3_600_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def somewhere_else():
+    """A machine that is not in UTC: naive times must not be its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.mark.parametrize(
