@@ -1097,6 +1097,18 @@ def test_a_public_name_that_somebody_else_uses_is_refused(world: World, what: st
     assert world.sql("SELECT * FROM t") == [(42,)]
 
 
+def test_a_public_name_of_another_pipeline_is_refused(world: World) -> None:
+    """One pipeline writes a table; two pointers cannot both say what a view shows."""
+    store = world.open()
+    writer = started(store, version=a_version(stage="live"))
+    writer.commit(writer.batch(0, (1, 1.0)))
+    before = everything(store)
+    with pytest.raises(Refused, match="t"):
+        store.catalog.record(a_version("b", "live", pipeline="other"))
+    assert everything(store) == before
+    assert world.sql("SELECT * FROM t") == [(1, 1.0)]
+
+
 def test_recording_a_version_twice_is_an_error_and_changes_nothing(store: Store) -> None:
     writer = started(store)
     writer.commit(writer.batch(0, (1, 1.0)))

@@ -387,7 +387,7 @@ def as_table(rows):
     return frame.with_columns(offsets.alias("_offset"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(some_rows, some_rows, st.integers(0, 12))
 def test_diff_of_a_and_b_mirrors_diff_of_b_and_a(a, b, bound):
     one = diff(as_table(a), as_table(b), bound={0: bound})
@@ -404,7 +404,7 @@ def test_diff_of_a_and_b_mirrors_diff_of_b_and_a(a, b, bound):
     assert one.ghost == sum(a[k][3] < bound for k in a.keys() - b.keys())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(some_rows)
 def test_diff_of_a_and_a_is_empty(a):
     found = diff(as_table(a), as_table(dict(reversed(a.items()))))

@@ -129,11 +129,23 @@ def converter(column: Column) -> Callable[[Any], Any]:
     wanted = _type_of(column)
 
     def convert(value: Any) -> Any:  # noqa: ANN401  any declared type
-        return msgspec.to_builtins(
-            msgspec.convert(value, wanted, builtin_types=_NATIVE), builtin_types=_NATIVE
-        )
+        found = msgspec.convert(_natural(value), wanted, builtin_types=_NATIVE)
+        return msgspec.to_builtins(found, builtin_types=_NATIVE)
 
     return convert
+
+
+def _natural(value: Any) -> Any:  # noqa: ANN401  any returned value
+    """Return numpy's scalars as Python's; refuse sets, whose order differs between processes."""
+    if isinstance(value, (set, frozenset)):
+        raise TypeError("a set has no order")
+    if isinstance(value, list):
+        return [_natural(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _natural(v) for k, v in value.items()}
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        return value.item()
+    return value
 
 
 def json_reader(column: Column) -> Callable[[str], Any]:

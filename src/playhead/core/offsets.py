@@ -32,6 +32,10 @@ class OffsetRange:
         """Return how many offsets lie in the range; not a record count (logs have gaps)."""
         return max(0, self.end - self.start)
 
+    def __bool__(self) -> bool:
+        """Refuse the question: an empty range is not an absent one."""
+        raise TypeError("ask len(range) or `is None`: an empty range is not an absent one")
+
     def holds(self, begin: int, end: int) -> bool:
         """Say whether ``[begin, end)`` lies wholly inside."""
         return self.start <= begin and end <= self.end

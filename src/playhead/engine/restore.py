@@ -56,7 +56,7 @@ def check_retained(
     Raises:
         OffsetOutOfRange: It is not retained.
     """
-    held = retained or OffsetRange(0, 0)
+    held = OffsetRange(0, 0) if retained is None else retained
     if not held.holds(wanted.start, wanted.end):
         raise OffsetOutOfRange(
             f"{wanted} is needed, and the topic holds {held}",

@@ -97,7 +97,7 @@ def _describe(log: Log, group: str) -> GroupStatus:
     lines = []
     for place, at in sorted(committed.items()):
         held = ends[place.topic].get(place.partition)
-        lines.append(PartitionStatus(place, at.offset, held.end if held else None))
+        lines.append(PartitionStatus(place, at.offset, None if held is None else held.end))
     return GroupStatus(log.describe_group(group), lines)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -19,7 +21,7 @@ from playhead.core.ranges import timestamp_ms
 from playhead.core.records import Outgoing, partition_of
 from playhead.core.schema import key_of
 from playhead.errors import ConfigError, PlayheadError, Refused
-from playhead.ops.rows import Header, Row, csv_rows, json_rows
+from playhead.ops.rows import INFER_ROWS, Header, Row, csv_rows, json_rows
 from playhead.ops.versions import topic_config
 from playhead.ports import Appender, Log, TopicInfo
 from playhead.project import Project
@@ -101,6 +103,7 @@ def ingest(
         with closing(project.open_log()) as log:
             info = _topic(log, request, declared)
             feed = _Feed(request, info, key, result)
+            feed.positive_times = project.settings.log.startswith("kafka:")
             appender = log.appender(request.topic)
             try:
                 _append(appender, feed, rows, say)
@@ -132,7 +135,9 @@ def _rows(
     as_json = name.endswith((".jsonl", ".ndjson", ".json")) or head == b"{"
     if as_json:
         return json_rows(file, declared, result.reject)
-    return csv_rows(file, Header(name, schema, needed), result)
+    return csv_rows(
+        file, Header(name, schema, needed, 1 if request.file == "-" else INFER_ROWS), result
+    )
 
 
 def _topic(log: Log, request: Request, declared: Topic | None) -> TopicInfo:
@@ -162,6 +167,7 @@ class _Feed:
         self, request: Request, info: TopicInfo, key: Sequence[str], result: Ingested
     ) -> None:
         self.request = request
+        self.positive_times = False  # whether the log cannot keep a time before 1970
         self.result = result
         self._info = info
         self._key = key
@@ -177,6 +183,10 @@ class _Feed:
             time_ms = self._time_of(cells)
         except (ValueError, ConfigError) as error:
             self.result.reject(row.line, str(error))
+            return
+        if time_ms <= 0 and self.positive_times:
+            why = "Kafka cannot keep a time before 1970-01-01T00:00:00.001Z"
+            self.result.reject(row.line, why)
             return
         outgoing.add(self._place(key), key, row.raw or self._encode(row.values), time_ms)
         self.result.records += 1
@@ -221,6 +231,32 @@ class _Feed:
         return self._placed[key]
 
 
+def _paced(rows: Iterator[Row]) -> Iterator[Row | None]:
+    """Yield rows as they come, and None when none came for 200 ms: time to flush what there is."""
+    waiting: queue.Queue[Row | BaseException | None] = queue.Queue(CHUNK_ROWS)
+
+    def read() -> None:
+        try:
+            for row in rows:
+                waiting.put(row)
+            waiting.put(None)
+        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
+            waiting.put(error)
+
+    threading.Thread(target=read, name="rows", daemon=True).start()
+    while True:
+        try:
+            item = waiting.get(timeout=FLUSH_S)
+        except queue.Empty:
+            yield None
+            continue
+        if item is None:
+            return
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+
 def _append(
     appender: Appender, feed: _Feed, rows: Iterator[Row], say: Callable[[str], None]
 ) -> None:
@@ -229,21 +265,22 @@ def _append(
     begun = flushed = time.monotonic()
     chunk, pending = Outgoing(feed.request.topic), 0
     try:
-        for row in rows:
-            feed.add(row, chunk)
+        for row in _paced(rows) if flows else rows:
+            if row is not None:
+                feed.add(row, chunk)
             if feed.request.rate:
                 ahead_s = feed.result.records / feed.request.rate - (time.monotonic() - begun)
                 if ahead_s > 0.001:
                     time.sleep(ahead_s)
             due = flows and time.monotonic() - flushed >= FLUSH_S
-            if len(chunk) >= CHUNK_ROWS or due:
+            if len(chunk) >= CHUNK_ROWS or (due and len(chunk)):
                 appender.append(chunk)
                 pending += len(chunk)
                 chunk = Outgoing(feed.request.topic)
             if pending and (due or pending >= TRANSACTION_ROWS):
                 appender.commit()
                 pending, flushed = 0, time.monotonic()
-                if not flows:
+                if row is not None and not flows:
                     say(f"committed up to line {row.line}")
     except PlayheadError:
         if flows and len(chunk):

@@ -47,11 +47,13 @@ class Header:
         name: Name of the file.
         schema: Declared columns, or None.
         needed: Columns for key and time.
+        infer_from: How many rows types are inferred from; a stream gives its first.
     """
 
     name: str
     schema: Schema | None
     needed: tuple[str, ...] = ()
+    infer_from: int = INFER_ROWS
 
 
 def json_rows(file: Iterable[bytes], declared: Topic | None, reject: Reject) -> Iterator[Row]:
@@ -98,7 +100,7 @@ def csv_rows(file: Iterable[bytes], wanted: Header, result: Ingested) -> Iterato
             )
     rows = _numbered(reader, len(header), result.reject)
     if schema is None:
-        first = list(itertools.islice(rows, INFER_ROWS))
+        first = list(itertools.islice(rows, wanted.infer_from))
         columns: Schema = tuple(
             inferred(column, (cells[i] for _, cells in first)) for i, column in enumerate(header)
         )
