@@ -110,6 +110,10 @@ class Trip:
         count = ("--partitions", str(partitions))
         return self.ok("ingest", "trackpoints.csv", "--topic", self.topic, *TIME, *count)
 
+    def ingest_again(self) -> Done:
+        """Ingest the trackpoints once more, into the topic as it is."""
+        return self.ok("ingest", "trackpoints.csv", "--topic", self.topic, *TIME)
+
     def run(self, **env: str) -> dict[str, Any]:
         """Run what is live until it has caught up."""
         return self.json("run", "--until-caught-up", **env)

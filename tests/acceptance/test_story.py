@@ -153,6 +153,23 @@ def test_a_rewind_from_outside_takes_the_state_with_it(
     assert (generations.count("1"), generations.count("2")) == (681, 681)
 
 
+def test_a_skip_is_refused_until_it_is_accepted(trip: Trip) -> None:
+    trip.run()
+    miles = trip.totals()
+    trip.ingest_again()
+    trip.ok("groups", "reset", "--group", trip.group, "--to-latest", "--execute")
+    refused = trip.cli("run", "--until-caught-up")
+    assert refused.code == 3
+    assert "would be skipped" in refused.err
+    assert "--accept-gap" in refused.err
+    assert trip.totals() == miles
+    accepted = trip.ok("run", "--until-caught-up", "--accept-gap", "-o", "json").json
+    assert [p["records"] for p in accepted["pipelines"]] == [0]
+    assert trip.totals() == miles
+    assert trip.json("status")["pipelines"][0]["versions"][0]["generation"] == 2
+    assert [p["records"] for p in trip.run()["pipelines"]] == [0]
+
+
 def test_nothing_is_promoted_or_reset_under_a_running_worker(trip: Trip) -> None:
     trip.run()
     trip.ok("replay", "distance@km")
