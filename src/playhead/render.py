@@ -141,6 +141,8 @@ def difference(found: Difference) -> str:
         verdict = f"{found.unexplained} of {differs} rows that differ are not explained"
     elif differs:
         verdict = f"all {differs} rows that differ are explained"
+    elif found.total("in_flight") and not found.total("same"):
+        verdict = f"nothing compared yet: playhead replay {found.head} first"
     else:
         verdict = "no row differs"
     lines = [f"{found.base} → {found.head}: {verdict}", "", difference_counts(found)]

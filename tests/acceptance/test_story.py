@@ -232,7 +232,33 @@ def test_without_the_expectation_the_diff_is_not_explained(trip: Trip) -> None:
     refused = trip.cli("promote", "distance@km")
     assert refused.code == 4
     assert near(trip.totals(), oracle.MILES)
-    explained = trip.cli("diff", "distance", "--expect", "distance = base.distance * 1.609344")
-    assert explained.code == 0
+    expected = ("--expect", "distance = base.distance * 1.609344")
+    explained = trip.json("diff", "distance", *expected)
+    assert explained["digest"] != found.json["digest"]
+    assert "explained" in trip.ok("diff", "distance", *expected).out
+    trip.ok("promote", "distance@km", "--accept-diff", explained["digest"])
+    assert near(trip.totals(), oracle.KM)
+    trip.ok("rollback", "distance")
+    trip.ok("replay", "distance@km")
     trip.ok("promote", "distance@km", "--accept-diff", found.json["digest"])
     assert near(trip.totals(), oracle.KM)
+
+
+def test_a_first_version_that_has_committed_nothing_may_be_corrected(trip: Trip) -> None:
+    first = 'shipped."""\n'
+    trip.edit(first, first + "    assert not len(points), 'no good'\n")
+    failed = trip.cli("run", "--until-caught-up")
+    assert failed.code == 1
+    assert "no good" in failed.err
+    trip.edit("    assert not len(points), 'no good'\n", "")
+    assert [p["records"] for p in trip.run()["pipelines"]] == [681]
+    assert near(trip.totals(), oracle.MILES)
+
+
+def test_after_a_promotion_there_is_nothing_to_plan(trip: Trip) -> None:
+    trip.run()
+    trip.ok("replay", "distance@km")
+    trip.ok("promote", "distance@km")
+    assert trip.json("plan")["steps"] == []
+    trip.ok("rollback", "distance")
+    assert trip.json("plan")["steps"] == []

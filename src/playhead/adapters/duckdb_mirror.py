@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -90,12 +92,13 @@ def build(path: Path, cut: Cut, still_ours: Callable[[], None] = lambda: None) -
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*"):
-            left.unlink(missing_ok=True)  # of a builder that was killed: there is one at a time
+        _clear(path)
         try:
-            _write(aside, cut)
-            aside.chmod(0o444)
-            still_ours()
+            try:
+                _write(aside, cut)
+                aside.chmod(0o444)
+            finally:
+                still_ours()  # one that was overtaken finds its file gone: that is no failure
             stray = path.with_name(path.name + ".wal")
             if stray.exists():
                 moved = path.with_name(f"{path.name}.wal.stray-{int(time.time())}")
@@ -111,6 +114,18 @@ def build(path: Path, cut: Cut, still_ours: Callable[[], None] = lambda: None) -
             aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
 
 
+def _clear(path: Path) -> None:
+    """Remove what a builder that was killed left: there is one at a time."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"\d+(\.wal|\.tmp)?")
+    for left in list(path.parent.iterdir()):
+        if not ours.fullmatch(left.name):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def _check_ours(path: Path) -> None:
     if not path.is_file():
         return
@@ -120,10 +135,11 @@ def _check_ours(path: Path) -> None:
                 "SELECT 1 FROM duckdb_tables() WHERE table_name = 'playhead'"
             ).fetchone()
     except duckdb.Error:
-        return  # not readable: a mirror that somebody spoiled; it is made anew
+        # Not readable: a mirror that somebody spoiled is made anew, another's file is not ours to.
+        ours = None if path.stat().st_mode & 0o222 else (1,)
     if ours is None:
         raise Refused(
-            f"{path.name} is a DuckDB file, but not a mirror",
+            f"{path.name} exists, but is not a mirror of Playhead's",
             safe="It was not touched.",
             cure="Move it, or name another file with mirror = in playhead.toml.",
         )

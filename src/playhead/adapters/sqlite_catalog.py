@@ -76,6 +76,8 @@ class SqliteCatalog:
                 if table not in known:
                     _create(self._db, table)
             self._set(version, version.stage)
+            if version.stage == "live":
+                _show(self._db, version)
             _changed(self._db)
 
     def _set(self, version: VersionRow, stage: str) -> None:
@@ -178,9 +180,11 @@ def _ledger(db: SqliteFile) -> str:
 
 def _check_public(db: SqliteFile, version: VersionRow, known: Collection[VersionRow]) -> None:
     """Refuse a public name that something else in the database has."""
-    shown = {table.name for row in known for table in row.tables}
+    shown = {t.name for row in known if row.pipeline == version.pipeline for t in row.tables}
     for table in version.tables:
-        taken = db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.name)
+        others = [r.name for r in known if r.pipeline != version.pipeline for t in r.tables
+                  if t.name == table.name]  # fmt: skip
+        taken = others or db.one("SELECT 1 FROM sqlite_master WHERE name = ?", table.name)
         if taken and table.name not in shown:
             raise Refused(
                 f"table or view {table.name} exists, but the catalog does not know it",

@@ -66,10 +66,11 @@ class SqliteStore:
         """
         self._db = SqliteFile(path, SCHEMA, StoreFailed)
         if self._db.one("SELECT 1 FROM playhead__meta WHERE key = 'ledger'") is None:
-            self._db.run_many(
-                "INSERT OR IGNORE INTO playhead__meta VALUES (?, ?)",
-                [("ledger", uuid.uuid4().hex), ("changes", 0), ("format", 1)],
-            )
+            with self._db.transaction():
+                self._db.run_many(
+                    "INSERT OR IGNORE INTO playhead__meta VALUES (?, ?)",
+                    [("ledger", uuid.uuid4().hex), ("changes", 0), ("format", 1)],
+                )
         self.ledger = SqliteLedger(self._db)
         self.catalog = SqliteCatalog(self._db)
         self.journal = SqliteJournal(self._db)

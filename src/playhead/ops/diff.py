@@ -51,6 +51,7 @@ class Reviewed(msgspec.Struct):
     head: str
     unexplained: dict[str, list[str]]
     acceptable: bool
+    expect: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,17 @@ def diff(project: Project, request: Request) -> Difference:
         known.pipeline(request.pipeline)
         base, head = _chosen(known, request)
         found = difference(known, store, base, head, request.expect)
-        keep(store, found)
+        keep(store, found, request.expect)
     return found
 
 
-def keep(store: Store, found: Difference) -> None:
-    """Keep a diff under its digest, so that it can be accepted."""
+def keep(store: Store, found: Difference, expect: Sequence[str] = ()) -> None:
+    """Keep a diff under its digest, with what was expected beyond the code: it can be accepted."""
     unexplained = {name: list(c.unexplained_keys) for name, c in found.tables.items()}
     count = sum(map(len, unexplained.values()))
     acceptable = count <= UNEXPLAINED_MAX
     reviewed = Reviewed(found.base, found.head, unexplained if acceptable else {}, acceptable)
+    reviewed.expect = list(expect)
     store.journal.save_diff(found.digest, msgspec.json.encode(reviewed))
 
 
@@ -141,7 +143,8 @@ def difference(
     for b, h in pairs:
         sides = Sides(cut.rows[b.physical], cut.rows[h.physical], b.key, b.schema, h.schema, bound)
         tables[b.name] = compare(sides, expectations, _rtol(version))
-    return Difference(base.name, head.name, tables, _digest(cut, base, head, tables))
+    digest = _digest(cut, (base, head), tables, expectations)
+    return Difference(base.name, head.name, tables, digest)
 
 
 def _rtol(version: Version | None) -> float:
@@ -154,7 +157,12 @@ def _bound(cut: Cut, base: VersionRow, head: VersionRow) -> dict[int, int]:
     return {p: min(of_base[p].next, of_head[p].next) for p in of_base.keys() & of_head.keys()}
 
 
-def _digest(cut: Cut, base: VersionRow, head: VersionRow, tables: Mapping[str, Comparison]) -> str:
+def _digest(
+    cut: Cut,
+    pair: tuple[VersionRow, VersionRow],
+    tables: Mapping[str, Comparison],
+    expectations: Sequence[str],
+) -> str:
     def stands(row: VersionRow) -> dict[str, object]:
         cursors: Mapping[int, Cursor] = cut.cursors.get(row.name, {})
         at = {str(p): [c.generation, c.next] for p, c in sorted(cursors.items())}
@@ -164,5 +172,5 @@ def _digest(cut: Cut, base: VersionRow, head: VersionRow, tables: Mapping[str, C
         name: [c.same, c.changed, c.ghost, c.new, c.in_flight, c.explained, c.unexplained_keys]
         for name, c in sorted(tables.items())
     }
-    content = msgspec.json.encode([stands(base), stands(head), classes], order="sorted")
+    content = msgspec.json.encode([*map(stands, pair), classes, expectations], order="sorted")
     return hashlib.sha256(content).hexdigest()[:16]

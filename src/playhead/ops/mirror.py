@@ -6,11 +6,14 @@ import threading
 import time
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from playhead.errors import CheckpointConflict, PlayheadError, Refused
 from playhead.ports import Store
 from playhead.project import Project
+
+if TYPE_CHECKING:
+    from playhead.adapters.duckdb_mirror import Built
 
 PAUSE_S = 2.0
 PAUSE_BUILDS = 10
@@ -30,9 +33,7 @@ def refresh(project: Project, store: Store) -> bool:
     path = project.settings.path(project.settings.mirror)
     deadline = time.monotonic() + WAIT_S
     while True:
-        built = inspect(path)
-        wanted = (store.ledger.id, store.catalog.changes())
-        if built is not None and (built.ledger, built.changes) == wanted:
+        if _fresh(inspect(path), store):
             return False
         try:
             epoch = store.ledger.take_free(LEASE, "building")
@@ -42,6 +43,8 @@ def refresh(project: Project, store: Store) -> bool:
             time.sleep(0.05)
             continue
         try:
+            if _fresh(inspect(path), store):
+                return False  # somebody else built it while we waited
             # A builder that was frozen must not put an older cut over a newer one.
             build(path, store.catalog.cut(), partial(store.ledger.renew, {LEASE: epoch}))
         except CheckpointConflict:
@@ -49,6 +52,12 @@ def refresh(project: Project, store: Store) -> bool:
         finally:
             store.ledger.release({LEASE: epoch})
         return True
+
+
+def _fresh(built: Built | None, store: Store) -> bool:
+    if built is None:
+        return False
+    return (built.ledger, built.changes) == (store.ledger.id, store.catalog.changes())
 
 
 class MirrorThread:

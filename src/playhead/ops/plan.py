@@ -51,12 +51,12 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
     steps: list[Step] = []
     remarks: list[str] = []
     for version in pipeline.versions.values():
-        if version.name == live.name:
-            continue
+        row = known.rows.get(version.name)
+        if version.name == live.name or (row is not None and row.stage == "retired"):
+            continue  # a retired one comes back by rollback, or by a replay that names it
         part = of_version(known, project, log, store, version)
         steps += part.steps
         refused += part.refused
-        row = known.rows.get(version.name)
         if not part.steps and not part.refused and row and row.stage == "shadow":
             then = "" if readers else f", then playhead promote {version.name}"
             remarks.append(

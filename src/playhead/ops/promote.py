@@ -185,7 +185,8 @@ def _swap(
                 safe="Nothing was changed.",
                 cure=f"playhead replay {pair.head.name}",
             )
-        found = diffing.difference(known, store, pair.base, pair.head)
+        expect = reviewed.expect if reviewed else ()
+        found = diffing.difference(known, store, pair.base, pair.head, expect)
         if pair.kind == "promote":
             _judge(store, found, reviewed)
         tell(Step("before swap"))

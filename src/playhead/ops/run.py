@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from playhead.core.declare import Pipeline
 from playhead.engine.events import OnEvent, listener
@@ -99,7 +99,7 @@ def run(
             else:
                 _side_by_side(workers, stop, outcome)
         if mirror.failed is not None:
-            outcome.remarks.append(str(mirror.failed))
+            say(str(mirror.failed))
     return outcome
 
 
@@ -123,10 +123,23 @@ def _tasks(
                 f"{pipeline.first} with @{pipeline.name}.version"
             )
             continue
-        versions.refuse_changed(row, pipeline.versions[row.label], project)
+        row = _current(known, project, log, store, row)
         outcome.remarks += _remarks(known, pipeline, row)
         tasks.append(versions.task_of(known, project, log, row, accept_gap=request.accept_gap))
     return tasks
+
+
+def _current(known: Known, project: Project, log: Log, store: Store, row: VersionRow) -> VersionRow:
+    """Return the live row; a version that has committed nothing yet may still be corrected."""
+    version = known.version(row.name)
+    begun = [s.cursor for s in store.ledger.standings(row.name).values()]
+    untouched = all((c.generation, c.batch) == (1, 0) for c in begun)
+    if untouched and versions.changed_code(row, version, project):
+        described = versions.describe(known, project, log, version)
+        row = replace(described, stage="live", source=row.source, partitions=row.partitions)
+        store.catalog.change(row)
+    versions.refuse_changed(row, version, project)
+    return row
 
 
 def _first(
