@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def log(kafka: KafkaServer) -> Iterator[KafkaLog]:
-    with KafkaLog(kafka.bootstrap) as log:
+    with closing(KafkaLog(kafka.bootstrap)) as log:
         yield log
 
 
@@ -272,7 +272,7 @@ def test_joining_says_why_it_waits_for_a_dead_member(
 def test_a_slow_commit_ends_the_session_after_it(
     kafka: KafkaServer, topic: str, group: str
 ) -> None:
-    with KafkaLog(kafka.bootstrap, {"socket.timeout.ms": "600"}) as log:
+    with closing(KafkaLog(kafka.bootstrap, {"socket.timeout.ms": "600"})) as log:
         member = log.join(group, topic)
         with closing(member):
             member.begin_publishing(f"id-{group}")
@@ -300,7 +300,7 @@ def test_a_wrong_port_is_said_soon(capfd: pytest.CaptureFixture[str]) -> None:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         begun = time.monotonic()
-        with KafkaLog(address) as log, pytest.raises(LogFailed) as raised:
+        with closing(KafkaLog(address)) as log, pytest.raises(LogFailed) as raised:
             log.topics()
         assert time.monotonic() - begun < 7
     assert raised.value.exit_code == 5
@@ -321,7 +321,7 @@ def test_a_bad_value_is_named_without_showing_it() -> None:
 
 def test_what_exactly_once_rests_on_cannot_be_switched_off(kafka: KafkaServer, topic: str) -> None:
     properties = {"isolation.level": "read_uncommitted", "auto.offset.reset": "earliest"}
-    with KafkaLog(kafka.bootstrap, properties) as log:
+    with closing(KafkaLog(kafka.bootstrap, properties)) as log:
         with closing(log.appender("open")) as appender:
             appender.append(records_for(topic, b"open"))
             time.sleep(0.3)
