@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from playhead.core import outputs
-from playhead.core.codec import CONVERT_ERRORS, ORIGIN, Decoder, converter, kind_of, series
+from playhead.core.codec import CONVERT_ERRORS, Decoder, converter, kind_of, series
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
@@ -256,7 +256,7 @@ def _found(output: Output, result: pl.DataFrame | None, version: Version) -> Sch
     found = tuple(
         Column(name, kind_of(dtype, f"{output.name}.{name}"), nullable=name not in key)
         for name, dtype in result.schema.items()
-        if not name.startswith("_") and name not in ORIGIN
+        if not name.startswith("_")
     )
     if not found:
         raise DeclarationError(

@@ -10,7 +10,7 @@ from playhead.core import ranges
 from playhead.core.declare import Version
 from playhead.core.offsets import OffsetRange
 from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
-from playhead.errors import PlayheadError
+from playhead.errors import PlayheadError, Refused
 from playhead.ops import versions
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
@@ -200,8 +200,6 @@ def _schema_change(live: VersionRow, head: VersionRow) -> Refusal | None:
 
 def refuse(refused: Sequence[Refusal]) -> PlayheadError:
     """Return the refusals of a plan as one error."""
-    from playhead.errors import Refused
-
     first = refused[0]
     return Refused(
         "; ".join(f"{r.subject}: {r.reason}" for r in refused),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from playhead.core.offsets import OffsetRange
 from playhead.errors import ConfigError, LogFailed
@@ -55,8 +55,6 @@ def status(project: Project) -> list[VersionStatus]:
 
 
 def _marked(found: VersionStatus, declared: Mapping[str, object]) -> VersionStatus:
-    from dataclasses import replace
-
     return replace(found, declared=f"{found.pipeline}@{found.version}" in declared)
 
 
