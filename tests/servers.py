@@ -24,7 +24,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={folder}/data
@@ -84,17 +84,22 @@ def kafka_jars() -> Path:
 class KafkaServer:
     """One Kafka broker with its controller, and Kafka's own tools against it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Format a cluster in ``folder``; `start` starts it."""
+    def __init__(self, folder: Path, advertised: int | None = None) -> None:
+        """Format a cluster in ``folder``; `start` starts it.
+
+        ``advertised`` is the port that clients are sent to, if a proxy stands in front.
+        """
         self.folder = folder
         self._jars = kafka_jars()
         self._process: subprocess.Popen[bytes] | None = None
         port, controller = free_ports(2)
-        self.bootstrap = f"127.0.0.1:{port}"
-        self._port = port
+        self.bootstrap = f"127.0.0.1:{advertised or port}"
+        self.port = port
         self._properties = folder / "server.properties"
         self._properties.write_text(
-            _PROPERTIES.format(port=port, controller=controller, folder=folder)
+            _PROPERTIES.format(
+                port=port, advertised=advertised or port, controller=controller, folder=folder
+            )
         )
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._run("kafka.tools.StorageTool", "format", f"-t{cluster}", "-c", str(self._properties))
@@ -142,7 +147,7 @@ class KafkaServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 # ApiVersions v0, correlation id 1, client "t": any answer is an answer.
                 connection.sendall(bytes.fromhex("0000000b 0012 0000 00000001 0001 74"))
                 return len(connection.recv(8)) == 8

@@ -12,7 +12,12 @@
     ├── SessionLost               exit 1   the assignment ended; the start sequence runs again
     │   └── CheckpointConflict             another process moved the cursor or took the lease
     ├── Refused                   exit 3   a safety check said no; nothing was changed
+    │   ├── TopicGone                      a topic that a version reads or writes was deleted
+    │   ├── TopicRecreated                 it was deleted and made again: offsets mean others
+    │   ├── PartitionsChanged              it has another partition count: keys have moved
     │   ├── OffsetOutOfRange               the log no longer (or does not yet) hold an offset
+    │   ├── CodeChanged                    another fingerprint under the same label
+    │   ├── StoreLost                      the log knows a version that this store does not
     │   └── PromotionRefused
     ├── Unexplained               exit 4   differences that nobody declared
     └── PartlyDone                exit 6   some of it was done; the message says what remains
@@ -32,6 +37,8 @@ class PlayheadError(Exception):
         safe: What is still as it was, or None.
         cure: What to do next, usually a command, or None.
         exit_code: What the command line exits with.
+        passing: Whether it may be over by itself: something did not answer, or was busy. A
+            worker waits for that; a command that only begins says it and ends.
     """
 
     exit_code = 1
@@ -44,6 +51,7 @@ class PlayheadError(Exception):
         safe: str | None = None,
         cure: str | None = None,
         exit_code: int | None = None,
+        passing: bool = False,
     ) -> None:
         """Keep the facts as attributes; ``str()`` tells them in this order."""
         super().__init__(message)
@@ -51,6 +59,7 @@ class PlayheadError(Exception):
         self.where = where
         self.safe = safe
         self.cure = cure
+        self.passing = passing
         if exit_code is not None:
             self.exit_code = exit_code
 
@@ -100,6 +109,26 @@ class Refused(PlayheadError):
     """A safety check said no. Nothing was changed."""
 
     exit_code = 3
+
+
+class TopicGone(Refused):
+    """A topic that a recorded version reads or writes is not there any more."""
+
+
+class TopicRecreated(Refused):
+    """A topic was deleted and made again: its offsets mean other records."""
+
+
+class PartitionsChanged(Refused):
+    """A topic has another partition count than when the version was recorded."""
+
+
+class CodeChanged(Refused):
+    """The code of a version is not what it was when its results began."""
+
+
+class StoreLost(Refused):
+    """The log holds what this ledger does not know: the store is gone, or another one."""
 
 
 class OffsetOutOfRange(Refused):

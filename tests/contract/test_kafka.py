@@ -111,10 +111,10 @@ def test_truncated_records_are_out_of_range(kafka: KafkaServer, log: KafkaLog, t
     request.write_text(place)
     kafka.tool("org.apache.kafka.tools.DeleteRecordsCommand", "--offset-json-file", str(request))
     assert log.retained(topic) == {0: OffsetRange(4, 11)}
-    with closing(log.reader(topic, {0: 3})) as reader:
-        with pytest.raises(OffsetOutOfRange, match=r"no longer retained.*\[4, 11\)"):
-            reader.read(10, 10)
-        reader.seek(0, 4)
+    early = log.reader(topic, {0: 3})
+    with closing(early), pytest.raises(OffsetOutOfRange, match=r"no longer retained.*\[4, 11\)"):
+        early.read(10, 10)
+    with closing(log.reader(topic, {0: 4})) as reader:
         assert reader.read(10, 10)[0].offsets[0] == 4
 
 

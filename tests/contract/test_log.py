@@ -267,31 +267,6 @@ def test_reading_at_the_end_waits_and_then_gets_the_new_record(world: World) -> 
     assert [list(batch.values) for batch in batches] == [[b"new"]]
 
 
-def test_a_seek_moves_the_position_back_and_forth(world: World) -> None:
-    topic = world.topic(2)
-    world.fill(topic, *[b"%d" % i for i in range(10)])
-    world.fill(topic, b"other", partition=1)
-    ends = {p: held.end for p, held in world.log.retained(topic).items()}
-    with closing(world.log.reader(topic, {0: 0, 1: 0})) as reader:
-        read_to(reader, ends)
-        reader.seek(0, 4)
-        again = read_to(reader, {0: ends[0]})
-        assert [v for b in again for v in b.values] == [b"%d" % i for i in range(4, 10)]
-        reader.seek(0, 2)
-        reader.seek(0, 8)
-        again = read_to(reader, {0: ends[0]})
-        assert [v for b in again for v in b.values] == [b"8", b"9"]
-
-
-def test_a_seek_before_the_first_read_counts(world: World) -> None:
-    topic = world.topic()
-    world.fill(topic, b"0", b"1", b"2")
-    with closing(world.log.reader(topic, {0: 0})) as reader:
-        reader.seek(0, 2)
-        batches = read_to(reader, {0: 3})
-    assert [v for b in batches for v in b.values] == [b"2"]
-
-
 @pytest.mark.parametrize("offset", [99, -1])
 def test_a_position_that_is_not_retained_is_an_error(world: World, offset: int) -> None:
     topic = world.topic(2)
@@ -304,8 +279,6 @@ def test_a_position_that_is_not_retained_is_an_error(world: World, offset: int) 
             assert f"{topic}[1]" in str(raised.value)
             assert str(offset) in str(raised.value)
             assert str(held) in str(raised.value)
-        reader.seek(1, 1)  # and can be cured
-        assert [v for b in read_to(reader, {1: 2}) for v in b.values] == [b"1"]
 
 
 def test_the_end_is_a_valid_position(world: World) -> None:
@@ -336,6 +309,43 @@ def test_retained_of_an_empty_and_of_a_filled_partition(world: World) -> None:
 def test_retained_of_an_unknown_topic_names_it(log: Log) -> None:
     with pytest.raises(LogFailed, match=NOBODYS):
         log.retained(NOBODYS)
+
+
+def test_deleted_records_are_no_longer_retained_and_offsets_stay(world: World) -> None:
+    topic = world.topic(2)
+    for partition in (0, 1):
+        world.fill(topic, *[b"%d" % i for i in range(10)], partition=partition)
+    before = world.log.retained(topic)
+    world.log.delete_records(topic, {1: 4})
+    assert world.log.retained(topic) == {0: before[0], 1: OffsetRange(4, before[1].end)}
+    assert contents(world.log, topic)[1] == [b"%d" % i for i in range(4, 10)]
+    too_early = world.log.reader(topic, {1: 3})
+    with closing(too_early), pytest.raises(OffsetOutOfRange, match="no longer") as raised:
+        read_to(too_early, {1: before[1].end})
+    assert (raised.value.exit_code, raised.value.where) == (3, f"{topic}[1]@3")
+    world.log.delete_records(topic, {1: 2})  # before the start: nothing
+    assert world.log.retained(topic)[1].start == 4
+    world.log.delete_records(topic, {p: held.end for p, held in before.items()})
+    world.fill(topic, b"next")
+    found = world.log.retained(topic)
+    assert found[0].start == before[0].end
+    assert len(found[1]) == 0
+    assert contents(world.log, topic) == {0: [b"next"], 1: []}
+
+
+@pytest.mark.parametrize("offset", [99, -1])
+def test_records_that_are_not_there_cannot_be_deleted(world: World, offset: int) -> None:
+    topic = world.topic(2)
+    world.fill(topic, b"0", b"1")
+    before = world.log.retained(topic)
+    with pytest.raises(OffsetOutOfRange, match=rf"{topic}\[1\].*{offset}"):
+        world.log.delete_records(topic, {0: 1, 1: offset})
+    assert world.log.retained(topic) == before
+    with pytest.raises(LogFailed, match=rf"{topic}\[9\]"):
+        world.log.delete_records(topic, {0: 1, 9: 0})
+    with pytest.raises(LogFailed, match=NOBODYS):
+        world.log.delete_records(NOBODYS, {0: 0})
+    assert world.log.retained(topic) == before
 
 
 def test_offset_at_is_the_first_at_or_after_the_time(world: World) -> None:

@@ -24,7 +24,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
 from playhead.adapters.kafka_client import REQUEST_S, UNKNOWN_TOPIC, Clients, error_of
 from playhead.adapters.kafka_groups import KafkaGroups
 from playhead.core.offsets import OffsetRange
-from playhead.errors import ConfigError, LogFailed, Refused
+from playhead.core.offsets import TopicPartition as Source
+from playhead.errors import ConfigError, LogFailed, OffsetOutOfRange, Refused
 from playhead.ports import TopicInfo
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -84,6 +85,28 @@ class KafkaAdmin(KafkaGroups):
             starts = self._offsets(topic, partitions, _EARLIEST)
             ends = self._stable_ends(topic, partitions)
         return {p: OffsetRange(starts[p], ends[p]) for p in range(partitions)}
+
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete each partition's records before an offset."""
+        count = self.partitions_of(topic)
+        held = self.retained(topic) if before else {}
+        for partition, offset in sorted(before.items()):
+            place = Source(topic, partition)
+            if partition >= count:
+                raise LogFailed("No such partition.", where=str(place), safe="Nothing was deleted.")
+            if not 0 <= offset <= held[partition].end:  # -1 would mean all to Kafka
+                raise OffsetOutOfRange(
+                    f"nothing can be deleted before {offset}: the topic holds {held[partition]}",
+                    where=str(place),
+                    safe="Nothing was deleted.",
+                )
+        places = [
+            TopicPartition(topic, p, max(at, held[p].start)) for p, at in sorted(before.items())
+        ]
+        with self._clients.errors(f"deleting records of {topic}"):
+            asked = self._contact().delete_records(places, request_timeout=REQUEST_S)
+            for answer in asked.values():
+                answer.result()
 
     def indexed_at(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Return Kafka's answer for a time: no record before it is at or after the time.

@@ -57,6 +57,23 @@ UNREACHABLE = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+# What is over by itself once a broker is back, beside what librdkafka calls retriable.
+_PASSING = UNREACHABLE - {
+    KafkaError._SSL,
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+} | {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError._WAIT_COORD,
+}  # fmt: skip
 UNAUTHORISED = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -200,6 +217,7 @@ class Clients:
                     "can be reached from here, and security.protocol and sasl.* properties."
                 ),
                 exit_code=5,
+                passing=code in _PASSING,
             )
         if code in UNAUTHORISED:
             return LogFailed(
@@ -207,7 +225,10 @@ class Clients:
                 cure="Ask for the ACL that is missing, or use other credentials.",
                 exit_code=5,
             )
-        return LogFailed(f"Kafka answered with an error ({doing}): {error.name()}, {error.str()}.")
+        return LogFailed(
+            f"Kafka answered with an error ({doing}): {error.name()}, {error.str()}.",
+            passing=code in _PASSING or error.retriable(),
+        )
 
     def _settings(
         self,

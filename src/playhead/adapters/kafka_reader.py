@@ -69,11 +69,6 @@ class KafkaReader:
                         self._probe(consumer)
                     return []
 
-    def seek(self, partition: int, offset: int) -> None:
-        """Set the position of ``partition``: the next read starts there."""
-        self._positions[partition] = offset
-        self._assigned = False
-
     def close(self) -> None:
         """Let go of connections; safe to call twice."""
         consumer, self._consumer = self._consumer, None
@@ -88,8 +83,7 @@ class KafkaReader:
         for partition, offset in self._positions.items():
             if offset < 0:  # librdkafka would take it for "the beginning" or "the end"
                 raise self._out_of_range(partition, offset)
-        # All anew rather than consumer.seek(): that one refuses partitions that are not yet
-        # fetched, and an assignment drops what was fetched ahead from the old positions.
+        # All anew, also after an error: an assignment drops what was fetched ahead.
         self._ends.clear()
         with self._clients.errors(f"assigning {self._topic}"):
             self._consumer.assign(

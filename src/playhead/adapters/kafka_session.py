@@ -150,6 +150,16 @@ class KafkaMember(Membership):
         self._producer: TransactionalProducer | None = None
         self._witness: Consumer | None = None
 
+    def ensure(self) -> None:
+        """Keep the membership alive; raises `SessionLost` when the assignment ended.
+
+        A producer that came under suspicion after its last transaction ends the session, too.
+        """
+        if self._producer is not None and not self._over:
+            self._producer.serve()
+            self._over = self._producer.suspicion
+        super().ensure()
+
     def begin_publishing(self, transactional_id: str) -> None:
         """Fence every older producer of this id; an open transaction of its is aborted."""
         self.ensure()

@@ -20,7 +20,7 @@ from playhead.adapters.sqlite_file import SqliteFile
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Outgoing
-from playhead.errors import LogFailed, Refused
+from playhead.errors import LogFailed, OffsetOutOfRange, Refused
 from playhead.ports import GroupInfo, TopicInfo
 
 JOIN_TIMEOUT_S = 60.0
@@ -84,23 +84,40 @@ class LocalLog:
             self._db.run_many(
                 "INSERT INTO partition VALUES (?, ?, 0, 0)", [(name, p) for p in range(partitions)]
             )
-        return TopicInfo(name, self._existing(name).id, partitions, dict(config))
-
-    def _existing(self, name: str) -> TopicInfo:
-        info = self.topic(name)
-        if info is None:
-            raise LogFailed(
-                f"topic {name} does not exist", cure="playhead topics list shows those that do."
-            )
-        return info
+        return TopicInfo(name, _existing(self, name).id, partitions, dict(config))
 
     def retained(self, topic: str) -> dict[int, OffsetRange]:
         """Return what each partition holds."""
-        self._existing(topic)
+        _existing(self, topic)
         rows = self._db.all(
             "SELECT partition, start_offset, end_offset FROM partition WHERE topic = ?", topic
         )
         return {partition: OffsetRange(start, end) for partition, start, end in rows}
+
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete each partition's records before an offset."""
+        with self._db.transaction():
+            held = self.retained(topic)
+            for partition, offset in sorted(before.items()):
+                place = TopicPartition(topic, partition)
+                if partition not in held:
+                    raise LogFailed(f"{place} does not exist", safe="Nothing was deleted.")
+                if not 0 <= offset <= held[partition].end:
+                    raise OffsetOutOfRange(
+                        f"nothing can be deleted before {offset}: the topic holds "
+                        f"{held[partition]}",
+                        where=str(place),
+                        safe="Nothing was deleted.",
+                    )
+                where = "WHERE topic = ? AND partition = ? AND"
+                self._db.run(f"DELETE FROM record {where} offset < ?", topic, partition, offset)
+                self._db.run(
+                    f"UPDATE partition SET start_offset = ? {where} start_offset < ?",
+                    offset,
+                    topic,
+                    partition,
+                    offset,
+                )
 
     def offset_at(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Return the first offset with a timestamp at or after the time; None: there is none."""
@@ -120,12 +137,12 @@ class LocalLog:
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> LocalReader:
         """Return a reader of these partitions, at these positions."""
-        self._existing(topic)
+        _existing(self, topic)
         return LocalReader(self._db, topic, positions)
 
     def join(self, group: str, topic: str) -> LocalMember:
         """Join the group and wait until no other member is active."""
-        partitions = tuple(range(self._existing(topic).partitions))
+        partitions = tuple(range(_existing(self, topic).partitions))
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         member = LocalMember(SqliteFile(self._path, SCHEMA, LogFailed), group, topic, partitions)
         while not member.enter():
@@ -183,6 +200,15 @@ class LocalLog:
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._db.close()
+
+
+def _existing(log: LocalLog, name: str) -> TopicInfo:
+    info = log.topic(name)
+    if info is None:
+        raise LogFailed(
+            f"topic {name} does not exist", cure="playhead topics list shows those that do."
+        )
+    return info
 
 
 class LocalAppender:

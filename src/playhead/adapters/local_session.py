@@ -78,10 +78,6 @@ class LocalReader:
         self._topic = topic
         self._positions = dict(sorted(positions.items()))
 
-    def seek(self, partition: int, offset: int) -> None:
-        """Set the position of a partition."""
-        self._positions[partition] = offset
-
     def read(self, max_records: int, timeout_s: float) -> list[Records]:
         """Return what follows the positions, waiting for the first record."""
         deadline = time.monotonic() + timeout_s
@@ -134,8 +130,13 @@ class LocalReader:
         )
         held = OffsetRange(*row) if row else OffsetRange(0, 0)
         if not held.holds(position, position):
+            word = "no longer" if position < held.start else "not"
             raise OffsetOutOfRange(
-                f"offset {position} is not retained (the topic holds {held})", where=str(place)
+                f"offset {position} is {word} retained (the topic holds {held}).",
+                where=place.at(position),
+                cure=f"Replay from {held.start}, or restore the topic from an archive."
+                if position < held.start
+                else "Was the topic cut or created anew? Compare its id and its end.",
             )
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ answered to. The driver is in autocommit; a writing transaction is ``BEGIN IMMED
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from playhead.errors import PlayheadError
 
 BUSY_TIMEOUT_S = 10.0
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class SqliteFile:
@@ -70,11 +72,22 @@ class SqliteFile:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise self._failed(
-                f"{self.path}: {error}",
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error | OSError) -> PlayheadError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in _NO_ROOM:
+            return self._failed(
+                f"{self.path}: the disk is full ({error})",
                 safe="What was committed before is unchanged.",
-                cure="Check that the file can be written and the disk has room, then run again.",
-            ) from error
+                cure="Make room, then run again: it goes on exactly where it stood.",
+            )
+        return self._failed(
+            f"{self.path}: {error}",
+            safe="What was committed before is unchanged.",
+            cure="Check that the file can be written and the disk has room, then run again.",
+            passing=code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

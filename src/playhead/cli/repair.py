@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from playhead.cli.options import Globals, out, say, shared
-from playhead.cli.stream import stopping, teller
+from playhead.cli.stop import until_stopped
+from playhead.cli.stream import teller
 
 if TYPE_CHECKING:
     from playhead.core.plan import Plan, Step
@@ -115,9 +116,10 @@ def replay(
     from playhead.ops.replay import replay as op
     from playhead.render import as_json, table
 
-    with stopping() as stop:
-        request = Request(versions, to, reason)
-        done = op(settings.project(), request, stop, teller(settings), say)
+    request = Request(versions, to, reason)
+    done, stopped = until_stopped(
+        lambda stop: op(settings.project(), request, stop, teller(settings), say)
+    )
     if settings.json:
         content = [
             {
@@ -140,7 +142,7 @@ def replay(
         out(table(("PIPELINE", "VERSION", "RECORDS", "TOPIC", "CURSOR", "ELAPSED"), rows))
         for r in done:
             say(f"next: playhead diff {r.version.partition('@')[0]}")
-    if stop.is_set():
+    if stopped:
         sys.exit(130)
 
 

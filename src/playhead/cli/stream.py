@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 import click
 
 from playhead.cli.options import Globals, out, say, shared
+from playhead.cli.stop import until_stopped
 
 
 @click.command(
@@ -56,28 +52,16 @@ def ingest(settings: Globals, file: str, **options: Any) -> None:  # noqa: ANN40
         sys.exit(6)
 
 
-@contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C or SIGTERM sets; the second one stops at once."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        say("stopping after this batch; once more stops at once")
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def teller(settings: Globals) -> Any:  # noqa: ANN401  a callable of events
     """Return a listener that prints what people want to know while something runs."""
-    from playhead.engine.events import BatchDone, Event, Restarted, SessionOver, Waiting
+    from playhead.engine.events import (
+        BatchDone,
+        Event,
+        Recovered,
+        Restarted,
+        SessionOver,
+        Waiting,
+    )
 
     def tell(event: Event) -> None:
         match event:
@@ -86,7 +70,9 @@ def teller(settings: Globals) -> Any:  # noqa: ANN401  a callable of events
             case SessionOver(version, why):
                 say(f"{version}: session over, starting again: {why}")
             case Waiting(version, why):
-                say(f"{version}: {why}")
+                say(f"{version}: waiting, and goes on by itself: {why}")
+            case Recovered(version, waited_s):
+                say(f"{version}: back after {waited_s:.1f} s, going on")
             case BatchDone(version, records, positions) if settings.verbosity > 0:
                 say(f"{version}: {records} records, now at {positions}")
             case _:
@@ -112,10 +98,11 @@ def run(
     from playhead.render import as_json, table
 
     request = Request(pipelines, until_caught_up, accept_gap)
-    with stopping() as stop:
-        if not until_caught_up:
-            say("running; Ctrl-C stops after the current batch")
-        outcome = op(settings.project(), request, stop, teller(settings), say)
+    if not until_caught_up:
+        say("running; Ctrl-C stops after the current batch")
+    outcome, stopped = until_stopped(
+        lambda stop: op(settings.project(), request, stop, teller(settings), say)
+    )
     if settings.json:
         rows = [
             {
@@ -136,7 +123,7 @@ def run(
                 [(*r.version.split("@"), r.records, r.topic, r.cursor) for r in outcome.pipelines],
             )
         )
-    if stop.is_set():
+    if stopped:
         sys.exit(130)
 
 

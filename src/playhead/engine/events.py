@@ -2,7 +2,8 @@
 
 Progress bars, JSON logs and the crash points of the tests all hang on it. A crash point is
 switched on by ``PLAYHEAD_CRASH=<step>[:<nth>]``: the process kills itself (SIGKILL) when the
-step is told for the nth time. Nothing is checked when the variable is not set.
+step is told for the nth time. ``PLAYHEAD_CRASH=<step>:<nth>:SIGSTOP`` freezes it there instead.
+Nothing is checked when the variable is not set.
 """
 
 from __future__ import annotations
@@ -22,10 +23,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Something takes longer than a second; ``why`` says what is waited for."""
+    """Something is away; ``why`` says what is waited for. Told once, until `Recovered`."""
 
     version: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was waited for is back; ``waited_s`` seconds after it was missed."""
+
+    version: str
+    waited_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class SessionOver:
     why: str
 
 
-Event = Step | Waiting | Restarted | BatchDone | SessionOver
+Event = Step | Waiting | Recovered | Restarted | BatchDone | SessionOver
 OnEvent = Callable[[Event], None]
 
 
@@ -64,15 +73,17 @@ def listener(on_event: OnEvent | None = None) -> OnEvent:
     wanted = os.environ.get("PLAYHEAD_CRASH")
     if not wanted:
         return tell
-    name, _, nth = wanted.partition(":")
+    name, *more = wanted.split(":")
+    nth = int(more[0]) if more else 1
+    how = signal.Signals[more[1]] if len(more) > 1 else signal.SIGKILL
     seen = 0
 
     def crash(event: Event) -> None:
         nonlocal seen
         if isinstance(event, Step) and event.name == name:
             seen += 1
-            if seen == int(nth or 1):
-                os.kill(os.getpid(), signal.SIGKILL)
+            if seen == nth:
+                os.kill(os.getpid(), how)
         tell(event)
 
     return crash

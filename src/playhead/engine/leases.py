@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self
 
-from playhead.errors import CheckpointConflict, PlayheadError
+from playhead.engine.beside import Beside
+from playhead.errors import CheckpointConflict
 from playhead.ports import Store
 
 RENEW_S = 3.0
 
 
-class LeaseKeeper:
+class LeaseKeeper(Beside):
     """Renews leases every three seconds until closed; then gives them back."""
 
     def __init__(self, open_store: Callable[[], Store]) -> None:
         """Renew through a store that ``open_store`` opens."""
-        self._open_store = open_store
+        super().__init__("leases", open_store, RENEW_S)
         self._epochs: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._lost: PlayheadError | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        self._lost: CheckpointConflict | None = None
 
     def keep(self, epochs: Mapping[str, int]) -> None:
         """Renew these leases too, or at these epochs from now on."""
         with self._lock:
             self._epochs.update(epochs)
+            self._lost = None
 
     def check(self) -> None:
         """Raise what the thread found out.
@@ -43,34 +37,23 @@ class LeaseKeeper:
         Raises:
             CheckpointConflict: A lease is no longer ours.
         """
-        if self._lost is not None:
-            raise self._lost
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
 
-    def _renew(self) -> None:
-        store = self._open_store()
+    def turn(self, store: Store) -> float:
+        """Renew; a store that is busy or away is tried again: ten seconds are allowed."""
+        with self._lock:
+            epochs = dict(self._epochs)
         try:
-            while not self._stop.wait(RENEW_S):
-                with self._lock:
-                    epochs = dict(self._epochs)
-                try:
-                    store.ledger.renew(epochs)
-                except CheckpointConflict as lost:
-                    with self._lock:
-                        # A newer session of this process may have raised an epoch meanwhile.
-                        if epochs == self._epochs:
-                            self._lost = lost
-                            return
-                except PlayheadError:
-                    continue  # the store is busy or away: ten seconds are allowed
-            store.ledger.release(self._epochs)
-        finally:
-            store.close()
+            store.ledger.renew(epochs)
+        except CheckpointConflict as lost:
+            with self._lock:
+                # A newer session of this process may have raised an epoch meanwhile.
+                if epochs == self._epochs:
+                    self._lost = lost
+        return RENEW_S
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+    def last(self, store: Store) -> None:
+        """Give the leases back."""
+        store.ledger.release(self._epochs)

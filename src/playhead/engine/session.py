@@ -7,12 +7,15 @@ say (docs/DESIGN.md, "A session").
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from playhead.core.checkpoint import Cursor
-from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.offsets import TopicPartition
 from playhead.engine.events import OnEvent, Step
+from playhead.engine.preconditions import check_position, check_topics
 from playhead.engine.resolve import Resolver
 from playhead.engine.task import Seat, Task
-from playhead.errors import CheckpointConflict, LogFailed, OffsetOutOfRange, Refused
+from playhead.errors import CheckpointConflict
 from playhead.ports import Log, Member, Store
 
 
@@ -53,7 +56,8 @@ class Session:
         # 5. Read the cursors, and check the lease.
         standings = self.store.ledger.standings(self.name)
         # 6. Check what must not have changed.
-        self._check_topic({s.topic_id for s in standings.values()})
+        check_topics(self.log, self.task, {s.topic_id for s in standings.values()})
+        self._remember_outputs()
         retained = self.log.retained(topic)
         resolver = Resolver(self.task, self.log, self.store, member, self.tell, retained)
         for place in places:
@@ -64,41 +68,15 @@ class Session:
             # 7. The restart table. 8. Commit K again where it differs.
             seat = Seat(place, standing.cursor if standing else Cursor(0, 0, 0), epoch)
             resolver.resolve(seat, *committed[place.partition])
-            self._check_position(seat, retained.get(place.partition, OffsetRange(0, 0)))
+            check_position(self.task, place, seat.cursor, retained.get(place.partition))
             self.seats[place.partition] = seat
 
-    def _check_topic(self, ids: set[str]) -> None:
-        topic = self.log.topic(self.task.topic.name)
-        if topic is None:
-            raise LogFailed(f"topic {self.task.topic.name} does not exist any more")
-        if ids - {topic.id}:
-            raise Refused(
-                f"topic {topic.name} was deleted and created again: its offsets mean other records",
-                safe=f"{self.name} and its results are unchanged.",
-                cure="Replay the new topic under a new label.",
-            )
-        if topic.partitions != self.task.partitions:
-            raise Refused(
-                f"topic {topic.name} has {topic.partitions} partitions, and had "
-                f"{self.task.partitions} when {self.name} was recorded: keys have moved",
-                safe=f"{self.name} and its results are unchanged.",
-                cure="Forward it into a topic with a fixed count, and read that.",
-            )
-
-    def _check_position(self, seat: Seat, retained: OffsetRange) -> None:
-        at = seat.cursor.next
-        if retained.holds(at, at):
-            return
-        lost = OffsetRange(at, retained.start)
-        raise OffsetOutOfRange(
-            f"{self.name} stands at {at}, and the topic holds {retained}",
-            where=str(seat.place),
-            safe="Its results are unchanged.",
-            cure=f"Restore the topic, or give up {lost}: reset group {self.task.version.group} "
-            f"to {retained.start}, then run with --accept-gap."
-            if len(lost)
-            else "The log has lost its end: restore it.",
-        )
+    def _remember_outputs(self) -> None:
+        """Record the ids of the output topics, where the catalog lacks one."""
+        ids = {topic.name: topic.id for topic in self.task.outputs}
+        row = next((r for r in self.store.catalog.versions() if r.name == self.name), None)
+        if row is not None and dict(row.topic_ids) != ids:
+            self.store.catalog.change(replace(row, topic_ids=ids))
 
     def stage(self) -> str:
         """Return the version's stage, as the catalog has it now."""

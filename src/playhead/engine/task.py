@@ -25,6 +25,7 @@ class Task:
         batch_records: Most records of one batch.
         accept_gap: Whether the user accepted a skip in so many words.
         anew: Whether to rewind to the version's start: its code has changed.
+        outputs: Its physical topics, as they were when the task was made.
     """
 
     app: str
@@ -35,6 +36,7 @@ class Task:
     batch_records: int
     accept_gap: bool = False
     anew: bool = False
+    outputs: tuple[TopicInfo, ...] = ()
 
     @property
     def publishes(self) -> bool:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.records import Records
 from playhead.engine.batch import run_batch
-from playhead.engine.events import OnEvent, SessionOver
+from playhead.engine.events import OnEvent
 from playhead.engine.leases import LeaseKeeper
+from playhead.engine.patience import Patience
+from playhead.engine.preconditions import Watch
 from playhead.engine.session import Session
 from playhead.engine.task import Task
-from playhead.errors import CheckpointConflict, Refused, SessionLost, StoreFailed
+from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreLost
 from playhead.ports import Log, Reader, Store
 
 IDLE_S = 0.2
-RESTARTS_MAX = 5
 
 
 @dataclass(slots=True)
@@ -57,6 +58,9 @@ class Worker:
     def run(self, bound: Mapping[int, int] | None = None) -> Summary:
         """Run until ``bound`` is reached, `stop` is set, or the stage is no longer the same.
 
+        A log or a store that is away for a while is waited for; what was not committed then is
+        dropped, and a new session finds out where to go on.
+
         Args:
             bound: The position to stop at, by partition; None runs on.
 
@@ -65,60 +69,54 @@ class Worker:
             BadRecord, FunctionFailed: A record or the function stops the pipeline.
         """
         summary = Summary()
-        log, store = self._open_log(), self._open_store()
-        try:
-            with LeaseKeeper(self._open_store) as keeper:
-                name = f"worker/{self.task.version.name}/0"
-                keeper.keep({name: store.ledger.take_free(name, "running")})
-                self._sessions(log, store, keeper, bound, summary)
-        finally:
-            store.close()
-            log.close()
+        name = f"worker/{self.task.version.name}/0"
+        with closing(self._open_store()) as store:
+            ledger = store.ledger.id
+            lease = {name: store.ledger.take_free(name, "running")}
+        with LeaseKeeper(self._open_store) as keeper:
+            keeper.keep(lease)
+            patience = Patience(self.task.version.name, self._tell)
+            while not self.stop.is_set():
+                done = summary.records
+                try:
+                    with closing(self._open_log()) as log, closing(self._open_store()) as store:
+                        self._still_ours(store, ledger, lease)
+                        session = Session(self.task, log, store, self._tell)
+                        with closing(session):
+                            session.start()
+                            keeper.keep(session.epochs)
+                            self._batches(session, keeper, patience, (bound, summary))
+                    break
+                except PlayheadError as error:
+                    pause_s = patience.after(error, progress=summary.records > done)
+                self.stop.wait(pause_s)
         return summary
 
-    def _sessions(
-        self,
-        log: Log,
-        store: Store,
-        keeper: LeaseKeeper,
-        bound: Mapping[int, int] | None,
-        summary: Summary,
-    ) -> None:
-        failures = 0
-        while True:
-            done = summary.records
-            session = Session(self.task, log, store, self._tell)
-            try:
-                session.start()
-                keeper.keep(session.epochs)
-                self._batches(session, keeper, bound, summary)
-                return
-            except (SessionLost, StoreFailed) as lost:
-                failures = failures + 1 if summary.records == done else 1
-                self._tell(SessionOver(self.task.version.name, str(lost)))
-                if failures > RESTARTS_MAX:
-                    raise
-                self._still_ours(keeper, lost)
-            finally:
-                session.close()
-
-    def _still_ours(self, keeper: LeaseKeeper, lost: Exception) -> None:
+    def _still_ours(self, store: Store, ledger: str, lease: Mapping[str, int]) -> None:
+        name = self.task.version.name
+        if store.ledger.id != ledger:
+            raise StoreLost(
+                f"{name}: the store was replaced by another one while this ran",
+                safe="Nothing was written to it.",
+                cure="Put the store back that it ran on, then run again.",
+            )
         try:
-            keeper.check()
+            store.ledger.renew(lease)
         except CheckpointConflict as taken:
             raise Refused(
-                f"{self.task.version.name}: another process has taken over ({taken.message})",
+                f"{name}: another process has taken over ({taken.message})",
                 safe="What this process had not committed was dropped; nothing is lost.",
                 cure="playhead status shows who runs it.",
-            ) from lost
+            ) from taken
 
     def _batches(
         self,
         session: Session,
         keeper: LeaseKeeper,
-        bound: Mapping[int, int] | None,
-        summary: Summary,
+        patience: Patience,
+        how_far: tuple[Mapping[int, int] | None, Summary],
     ) -> None:
+        bound, summary = how_far
         positions = {
             p: at for p, at in session.positions.items() if bound is None or at < bound.get(p, at)
         }
@@ -126,24 +124,25 @@ class Worker:
         summary.stage = stage = session.stage()
         if _reached(session, bound):
             return
-        reader = session.log.reader(self.task.topic.name, positions)
-        try:
+        watch = Watch(session.log, self.task)
+        with closing(session.log.reader(self.task.topic.name, positions)) as reader:
             while not self.stop.is_set() and not _reached(session, bound):
                 keeper.check()
-                if session.member is not None:
-                    session.member.ensure()
-                batches = self._read(reader, bound)
+                watch.look()
+                with watch.named({p: seat.cursor for p, seat in session.seats.items()}):
+                    if session.member is not None:
+                        session.member.ensure()
+                    batches = self._read(reader, bound)
                 if batches:
                     now = run_batch(session, batches)
                     summary.records += sum(len(records) for records in batches)
                     summary.cursor = session.positions
                 else:
                     now = session.stage()
+                patience.over()
                 summary.stage = now
                 if now != stage:
                     return
-        finally:
-            reader.close()
 
     def _read(self, reader: Reader, bound: Mapping[int, int] | None) -> list[Records]:
         """Read the next batch, cut at the bound; a partition at its bound gives none."""

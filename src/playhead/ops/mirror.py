@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from playhead.errors import CheckpointConflict, PlayheadError, Refused
+from playhead.engine.beside import Beside
+from playhead.errors import CheckpointConflict, Refused
 from playhead.ports import Store
 from playhead.project import Project
 
@@ -60,44 +59,20 @@ def _fresh(built: Built | None, store: Store) -> bool:
     return (built.ledger, built.changes) == (store.ledger.id, store.catalog.changes())
 
 
-class MirrorThread:
+class MirrorThread(Beside):
     """Rebuilds the mirror beside running work, and once more at its end."""
 
     def __init__(self, project: Project) -> None:
         """Build the mirror of this project."""
+        super().__init__("mirror", project.open_store, 0.0)
         self._project = project
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="mirror", daemon=True)
-        self.failed: PlayheadError | None = None
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def _loop(self) -> None:
-        store = self._project.open_store()
-        pause_s = 0.0
-        try:
-            while not self._stop.wait(pause_s):
-                pause_s = self._once(store)
-            self._once(store)
-        finally:
-            store.close()
-
-    def _once(self, store: Store) -> float:
+    def turn(self, store: Store) -> float:
+        """Build it if the store has changed; pause longer where building takes long."""
         begun = time.monotonic()
-        try:
-            refresh(self._project, store)
-            self.failed = None
-        except PlayheadError as error:
-            self.failed = error
+        self.last(store)
         return max(PAUSE_S, PAUSE_BUILDS * (time.monotonic() - begun))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+    def last(self, store: Store) -> None:
+        """Build it if the store has changed."""
+        refresh(self._project, store)

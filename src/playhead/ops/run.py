@@ -136,7 +136,13 @@ def _current(known: Known, project: Project, log: Log, store: Store, row: Versio
     untouched = all((c.generation, c.batch) == (1, 0) for c in begun)
     if untouched and versions.changed_code(row, version, project):
         described = versions.describe(known, project, log, version)
-        row = replace(described, stage="live", source=row.source, partitions=row.partitions)
+        row = replace(
+            described,
+            stage="live",
+            source=row.source,
+            partitions=row.partitions,
+            topic_ids=row.topic_ids,
+        )
         store.catalog.change(row)
     versions.refuse_changed(row, version, project)
     return row

@@ -9,9 +9,17 @@ from dataclasses import dataclass, replace
 from playhead.core.declare import App, Pipeline, Table, Topic, Version
 from playhead.core.naming import NAME
 from playhead.engine.call import Caller
+from playhead.engine.preconditions import check_output
 from playhead.engine.sources import environment, fingerprint_of
 from playhead.engine.task import Task
-from playhead.errors import ConfigError, LogFailed, Refused
+from playhead.errors import (
+    CodeChanged,
+    ConfigError,
+    LogFailed,
+    Refused,
+    StoreLost,
+    TopicGone,
+)
 from playhead.ports import Log, Store, TableRow, TopicInfo, VersionRow
 from playhead.project import Project
 
@@ -140,10 +148,10 @@ def refuse_changed(row: VersionRow, version: Version, project: Project) -> None:
     """Refuse to go on under a label whose code has changed.
 
     Raises:
-        Refused: It has changed.
+        CodeChanged: It has changed.
     """
     if changed_code(row, version, project):
-        raise Refused(
+        raise CodeChanged(
             f"{row.name}: its code has changed since it began to run",
             safe="Nothing was run; its results are unchanged.",
             cure=f"Restore it, or give it a new label with @{row.pipeline}.version, then "
@@ -206,6 +214,7 @@ def record(
     owners = {r.app for r in known.rows.values() if r.pipeline == row.pipeline}
     if owners - {row.app}:
         raise Refused(f"pipeline {row.pipeline} belongs to app {', '.join(owners)} in this store")
+    _refuse_lost_store(log, store, row)
     for _, physical in row.topics:
         if log.topic(physical) is not None:
             raise Refused(
@@ -218,12 +227,45 @@ def record(
     return row
 
 
-def create_topics(log: Log, row: VersionRow, version: Version) -> None:
-    """Create the version's physical topics where they are missing."""
+def _refuse_lost_store(log: Log, store: Store, row: VersionRow) -> None:
+    """Refuse to record a version that the log knows from another ledger.
+
+    Raises:
+        StoreLost: Its group or its witness carries checkpoints of another ledger.
+    """
+    groups = (row.group, f"{row.group}.witness")
+    for place, at in ((p, a) for g in groups for p, a in sorted(log.committed(g).items())):
+        seen = at.checkpoint
+        if seen is not None and (seen.ledger, seen.version) != (store.ledger.id, row.name):
+            raise StoreLost(
+                f"group {row.group} was committed at {at.offset} for {seen.version} by another "
+                f"store (ledger {seen.ledger[:8]}), and this store (ledger {store.ledger.id[:8]}) "
+                f"knows nothing of {row.name}: the store is gone, or this is another one",
+                where=str(place),
+                safe="Nothing was changed.",
+                cure="Restore the store from a backup, or name the right one with --store. If it "
+                f"is gone for good: give {row.pipeline} a new label, and it begins anew.",
+            )
+
+
+def create_topics(log: Log, row: VersionRow, version: Version) -> tuple[TopicInfo, ...]:
+    """Return the version's physical topics; those that were never made are created.
+
+    Raises:
+        TopicGone, TopicRecreated: One that was made is not there any more.
+    """
+    found = []
     for topic in version.topics:
         physical = topic.physical(version.label)
-        if log.topic(physical) is None:
-            log.create_topic(physical, topic.partitions or row.partitions, topic_config(topic))
+        known = row.topic_ids.get(physical)
+        info = log.topic(physical)
+        if known is not None:
+            check_output(row.name, info, physical, known)
+        if info is None:
+            count = topic.partitions or row.partitions
+            info = log.create_topic(physical, count, topic_config(topic))
+        found.append(info)
+    return tuple(found)
 
 
 def topic_config(topic: Topic | None) -> dict[str, str]:
@@ -238,6 +280,7 @@ def task_of(
 
     Raises:
         Refused: It is recorded but not declared here.
+        TopicGone, TopicRecreated: Its source or an output is not there any more.
     """
     version = known.declared(row.name)
     if version is None:
@@ -245,11 +288,16 @@ def task_of(
             f"{row.name} is recorded but not declared here",
             cure=f"Declare it again: keep {row.label} with @{row.pipeline}.version.",
         )
-    create_topics(log, row, version)
+    outputs = create_topics(log, row, version)
     bound = replace(version, source=replace(version.source, name=row.source))
-    topic = existing_topic(log, row.source)
-    counts = {p: t.partitions for _, p in row.topics if (t := log.topic(p)) is not None}
-    caller = Caller(bound, counts)
+    topic = log.topic(row.source)
+    if topic is None:
+        raise TopicGone(
+            f"topic {row.source} does not exist any more",
+            safe=f"{row.name} and its results are unchanged.",
+            cure="Restore it from an archive, with its offsets.",
+        )
+    caller = Caller(bound, {t.name: t.partitions for t in outputs})
     return Task(
         app=known.app.name,
         version=bound,
@@ -258,6 +306,7 @@ def task_of(
         partitions=row.partitions,
         batch_records=project.settings.batch_records,
         accept_gap=accept_gap,
+        outputs=outputs,
     )
 
 

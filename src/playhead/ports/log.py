@@ -45,9 +45,6 @@ class Reader(Protocol):
             LogFailed: The log did not answer.
         """
 
-    def seek(self, partition: int, offset: int) -> None:
-        """Set the position of ``partition``: the next read starts there."""
-
     def close(self) -> None:
         """Let go of connections; safe to call twice."""
 
@@ -133,6 +130,18 @@ class Log(Protocol):
 
         Raises:
             LogFailed: No such topic, or no answer.
+        """
+
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete each partition's records before an offset: what is retained begins there.
+
+        Offsets stay: no other record gets a deleted one. An offset before the start changes
+        nothing.
+
+        Raises:
+            OffsetOutOfRange: An offset lies beyond the end, or below 0; nothing was deleted of
+                that partition.
+            LogFailed: No such topic or partition, or no answer.
         """
 
     def offset_at(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:

@@ -160,7 +160,8 @@ class VersionRow:
     """A version as the catalog knows it; ``stage`` is live, shadow or retired.
 
     ``source`` is the physical topic, ``partitions`` its count when the version was recorded;
-    ``topics`` pairs public and physical names.
+    ``topics`` pairs public and physical names; ``topic_ids`` has the id of each physical topic
+    that was made.
     """
 
     pipeline: str
@@ -174,6 +175,7 @@ class VersionRow:
     tables: tuple[TableRow, ...]
     topics: tuple[tuple[str, str], ...]
     environment: Mapping[str, str]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

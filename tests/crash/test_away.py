@@ -1,0 +1,109 @@
+"""A broker that dies, a connection that breaks inside a commit: exactly once all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy import Proxy
+from servers import KafkaServer, free_ports
+from story import Trip, headers, wait_for
+
+SMALL = {"PLAYHEAD_BATCH_RECORDS": "50"}
+
+
+@dataclass
+class Broker:
+    """A broker of these tests' own, behind a proxy."""
+
+    server: KafkaServer
+    proxy: Proxy
+
+    @property
+    def url(self) -> str:
+        return f"kafka://{self.server.bootstrap}"
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    (port,) = free_ports(1)
+    server = KafkaServer(tmp_path_factory.mktemp("own"), advertised=port)
+    server.start()
+    with closing(Proxy(server.port, port)) as proxy:
+        yield Broker(server, proxy)
+    server.stop()
+
+
+@pytest.fixture
+def trip(broker: Broker, tmp_path: Path) -> Trip:
+    trip = Trip.make(tmp_path / "trip", broker.url)
+    trip.ingest()
+    return trip
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what a run that nothing disturbs gives."""
+    untouched = Trip.make(tmp_path_factory.mktemp("untouched"))
+    untouched.ingest()
+    untouched.run()
+    return untouched.dump()
+
+
+def check(trip: Trip, expected: dict[str, Any]) -> None:
+    found = trip.dump()
+    assert [row[:3] for row in found["table"]] == [row[:3] for row in expected["table"]]
+    assert [r[:3] for r in found["topic"][0]] == [r[:3] for r in expected["topic"][0]]
+    told = [headers(r) for r in trip.records("distance_calcs.miles")]
+    assert len(told) == len({h["playhead-source"] for h in told}) == 681
+    assert {h["playhead-generation"] for h in told} == {"1"}
+
+
+@pytest.mark.parametrize("how", ["answer lost", "request lost", "request late"])
+def test_a_connection_that_breaks_inside_a_commit(
+    broker: Broker, trip: Trip, expected: dict[str, Any], how: str
+) -> None:
+    broker.proxy.arm(how, 3)
+    done = trip.ok("run", "--until-caught-up", "-X", "socket.timeout.ms=1500", **SMALL)
+    assert broker.proxy.done.is_set()
+    assert "session over, starting again" in done.err  # the producer was thrown away
+    check(trip, expected)
+
+
+def test_a_broker_that_is_killed_is_waited_for(
+    broker: Broker, trip: Trip, expected: dict[str, Any]
+) -> None:
+    said = trip.folder / "background.log"
+    with trip.running(PLAYHEAD_BATCH_RECORDS="3") as worker:
+        wait_for(lambda: trip.cursor() > 30, "a first commit")
+        broker.server.kill()
+        assert trip.cursor() < 681
+        try:
+            wait_for(lambda: "waiting, and goes on by itself" in said.read_text(), "it to say so")
+        finally:
+            broker.server.start()
+        wait_for(lambda: trip.cursor() >= 681, "it to go on")
+        assert worker.poll() is None
+        wait_for(lambda: "going on" in said.read_text(), "it to say so")
+    assert said.read_text().count("goes on by itself") == 1
+    trip.run()
+    check(trip, expected)
+
+
+def test_a_stop_reaches_a_worker_that_waits(broker: Broker, trip: Trip) -> None:
+    said = trip.folder / "background.log"
+    with trip.running() as worker:
+        broker.server.kill()
+        try:
+            wait_for(lambda: "waiting, and goes on by itself" in said.read_text(), "it to say so")
+            worker.terminate()
+            assert worker.wait(10) == 130
+            away = trip.cli("run", "--until-caught-up", SPAWN="1")
+            assert (away.code, "did not answer" in away.err) == (5, True)
+        finally:
+            broker.server.start()

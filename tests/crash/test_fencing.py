@@ -1,0 +1,64 @@
+"""A worker that was frozen wakes up when another one has taken over: it commits nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import oracle
+from story import Trip, headers, wait_for
+
+MakeTrip = Callable[[str, int], Trip]
+SMALL = {"PLAYHEAD_BATCH_RECORDS": "50"}
+# Between the local log's begin and commit a frozen process would hold the file's lock.
+CASES = [
+    ("local", "computed"),
+    ("local", "before store commit"),
+    ("kafka", "before log commit"),
+    ("kafka", "before store commit"),
+]
+
+
+def frozen(process: subprocess.Popen[bytes]) -> bool:
+    asked = ["ps", "-o", "stat=", "-p", str(process.pid)]
+    assert process.poll() is None, "the worker ended"
+    return subprocess.run(asked, capture_output=True, check=True).stdout.startswith(b"T")
+
+
+def test_a_frozen_worker_that_wakes_commits_nothing_and_says_why(make_trip: MakeTrip) -> None:
+    trips = [(make_trip(log, 1), step) for log, step in CASES]
+    workers = [
+        trip.start("run", **SMALL, PLAYHEAD_CRASH=f"{step}:3:SIGSTOP") for trip, step in trips
+    ]
+    try:
+        for worker in workers:  # all at once: each is waited for until its lease has lapsed
+            wait_for(lambda worker=worker: frozen(worker), "the worker to freeze")
+        for trip, _ in trips:
+            refused = trip.cli("run", "--until-caught-up")
+            assert refused.code == 3, refused.err
+            assert "is held by pid" in refused.err
+        for trip, _ in trips:
+            wait_for(lambda trip=trip: trip.cli("run", "--until-caught-up").code == 0, "a takeover")
+        before = [trip.dump() for trip, _ in trips]
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
+        for (trip, _), worker in zip(trips, workers, strict=True):
+            assert worker.wait(30) == 3, said(trip.folder)
+            assert "another process has taken over" in said(trip.folder)
+            assert "Traceback" not in said(trip.folder)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    for (trip, _), dump in zip(trips, before, strict=True):
+        assert trip.dump() == dump
+        assert trip.cursor() >= 681
+        assert {k: round(v, 6) for k, v in trip.totals().items()} == oracle.KNOWN_MILES
+        told = [headers(r) for r in trip.records("distance_calcs.miles")]
+        assert len(told) == len({h["playhead-source"] for h in told}) == 681
+
+
+def said(folder: Path) -> str:
+    return (folder / "background.log").read_text()
