@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from confluent_kafka import (
@@ -15,9 +16,10 @@ from confluent_kafka.admin import AdminClient
 from playhead.adapters.kafka_client import CONTACT_S, REQUEST_S, UNREACHABLE, Clients, error_of
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import TopicPartition as Source
-from playhead.errors import Refused
+from playhead.errors import LogFailed, Refused
 from playhead.ports import GroupInfo
 
+_COORDINATOR_S = 10.0
 # librdkafka's names of the states, and the words of Kafka's own tools.
 _STATES = {
     "PREPARING_REBALANCING": "PreparingRebalance",
@@ -63,6 +65,7 @@ class KafkaGroups:
 
     def committed(self, group: str) -> dict[Source, Committed]:
         """Return every offset that the group has committed."""
+        self._await_coordinator(group)
         with self._clients.errors(f"reading the offsets of group {group}"):
             asked = self._contact().list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_S
@@ -99,6 +102,22 @@ class KafkaGroups:
                 where=", ".join(str(Source(place.topic, place.partition)) for place in refused),
                 safe=None if len(refused) == len(places) else "The other partitions were reset.",
             )
+
+    def _await_coordinator(self, group: str) -> None:
+        """Wait until the group's coordinator answers: a new cluster makes it when asked.
+
+        Asked for offsets before that, librdkafka crashes (its issue 5040); describing is safe.
+        """
+        deadline = time.monotonic() + _COORDINATOR_S
+        while True:
+            try:
+                self.describe_group(group)
+            except LogFailed as error:
+                if not error.passing or error.exit_code == 5 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def _refuse_members(self, group: str) -> None:
         info = self.describe_group(group)
