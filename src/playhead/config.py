@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from playhead.core.past import Rules
 from playhead.errors import ConfigError
 
 FILE = "playhead.toml"
 _KEYS = ("app", "log", "store", "mirror", "kafka", "run")
 _RUN_KEYS = ("batch_records",)
+_STORE_KEYS = ("url", "history", "history_bytes", "snapshot_records", "snapshot_every")
+_SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?B)\Z", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,7 @@ class Settings:
         mirror: Path of the DuckDB file.
         kafka: librdkafka properties, passed through as they are.
         batch_records: Most records of one batch.
+        rules: When snapshots are saved, and how long every offset can be restored.
     """
 
     root: Path
@@ -38,6 +46,7 @@ class Settings:
     mirror: str = "warehouse.duckdb"
     kafka: Mapping[str, str] = field(default_factory=dict)
     batch_records: int = 50_000
+    rules: Rules = field(default_factory=Rules)
 
     def path(self, relative: str) -> Path:
         """Return a path of the project."""
@@ -64,6 +73,11 @@ def load(
     run = _table(found, "run")
     _check_known(run, _RUN_KEYS, f"{FILE} [run]")
     given: dict[str, Any] = {}
+    table = found.get("store")
+    if isinstance(table, Mapping):
+        _check_known(table, _STORE_KEYS, f"{FILE} [store]")
+        found["store"] = table.get("url")
+    given["rules"] = _rules(table if isinstance(table, Mapping) else {})
     for name in ("app", "log", "store", "mirror"):
         value = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or found.get(name)
         if value is not None and not isinstance(value, str):
@@ -116,6 +130,29 @@ def _dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             found[f"{prefix}{name}"] = _text(value)
     return found
+
+
+def _rules(table: Mapping[str, Any]) -> Rules:
+    """Return the rules of the history: environment, then ``[store]``, then defaults."""
+    said = {k: os.environ.get(f"PLAYHEAD_{k.upper()}") or table.get(k) for k in _STORE_KEYS}
+    given: dict[str, Any] = {}
+    if said["history"] is not None:
+        given["history_s"] = _measured(said["history"], "history", _SPAN, _SECONDS)
+    if said["history_bytes"] is not None:
+        given["history_bytes"] = _measured(said["history_bytes"], "history_bytes", _SIZE, _BYTES)
+    if said["snapshot_every"] is not None:
+        given["snapshot_s"] = _measured(said["snapshot_every"], "snapshot_every", _SPAN, _SECONDS)
+    if said["snapshot_records"] is not None:
+        given["snapshot_records"] = _count(said["snapshot_records"], "snapshot_records")
+    return Rules(**given)
+
+
+def _measured(value: object, name: str, pattern: re.Pattern[str], units: Mapping[str, int]) -> int:
+    match = pattern.match(str(value).strip())
+    if match is None:
+        raise ConfigError(f"{name} = {value!r}: a number and one of {', '.join(units)}")
+    unit = match[2].upper() if match[2].upper() in units else match[2]
+    return int(match[1]) * units[unit]
 
 
 def _text(value: object) -> str:

@@ -126,11 +126,13 @@ class SqliteCatalog:
             if cursors.get(version, {}) != dict(wanted):
                 raise CheckpointConflict(f"the cursors of {version} have moved")
 
-    def rows(self, table: TableRow) -> pl.DataFrame:
-        """Return a physical table: declared columns, ``_partition`` and ``_offset``."""
+    def rows(self, table: TableRow, partition: int | None = None) -> pl.DataFrame:
+        """Return a physical table, or one partition's rows of it, with their origin."""
         names = [*(c.name for c in table.schema), "_partition", "_offset"]
         content = self._db.all(
-            f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.physical)}"
+            f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.physical)} "
+            "WHERE ?1 IS NULL OR _partition = ?1",
+            partition,
         )
         columns = list(zip(*content, strict=True)) if content else [()] * len(names)
         given = dict(zip(names, columns, strict=True))

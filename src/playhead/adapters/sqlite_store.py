@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,13 +13,16 @@ import polars as pl
 from playhead.adapters.process import Process, this_process
 from playhead.adapters.sqlite_catalog import SqliteCatalog
 from playhead.adapters.sqlite_file import SqliteFile, quoted
+from playhead.adapters.sqlite_history import SqliteHistory, write_past
 from playhead.adapters.sqlite_journal import SqliteJournal
 from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
+from playhead.core.past import Counts
 from playhead.errors import CheckpointConflict, FunctionFailed, Refused, StoreFailed
 from playhead.ports import Generation, Lease, Move, Standing
 
 LEASE_S = 10.0
+_UPSTREAM = msgspec.json.Decoder(dict[int, tuple[tuple[int, int], ...]])
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS playhead__meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS playhead__version (
@@ -31,16 +34,24 @@ CREATE TABLE IF NOT EXISTS playhead__pointer (
 CREATE TABLE IF NOT EXISTS playhead__cursor (
   version TEXT, topic TEXT, partition INTEGER, topic_id TEXT NOT NULL, next INTEGER NOT NULL,
   generation INTEGER NOT NULL, batch INTEGER NOT NULL, epoch INTEGER NOT NULL,
-  start INTEGER NOT NULL, records INTEGER NOT NULL,
+  start INTEGER NOT NULL, records INTEGER NOT NULL, dead INTEGER NOT NULL,
   PRIMARY KEY (version, topic, partition)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS playhead__generation (
   version TEXT, topic TEXT, partition INTEGER, number INTEGER, start INTEGER NOT NULL,
-  gap_from INTEGER, begun_at TEXT NOT NULL, why TEXT NOT NULL,
+  gap_from INTEGER, upstream BLOB NOT NULL, begun_at TEXT NOT NULL, why TEXT NOT NULL,
   PRIMARY KEY (version, topic, partition, number)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS playhead__state (
-  version TEXT, partition INTEGER, generation INTEGER, batch INTEGER, next INTEGER NOT NULL,
-  whole INTEGER NOT NULL, content BLOB NOT NULL,
-  PRIMARY KEY (version, partition, generation, batch));
+CREATE TABLE IF NOT EXISTS playhead__past (
+  version TEXT, partition INTEGER, generation INTEGER, batch INTEGER, whole INTEGER,
+  begin INTEGER NOT NULL, next INTEGER NOT NULL, records INTEGER NOT NULL, dead INTEGER NOT NULL,
+  at_s REAL NOT NULL, content BLOB NOT NULL,
+  PRIMARY KEY (version, partition, generation, batch, whole));
+CREATE TABLE IF NOT EXISTS playhead__dead_letter (
+  version TEXT, topic TEXT, partition INTEGER, generation INTEGER, offset INTEGER,
+  error TEXT NOT NULL, timestamp_ms INTEGER NOT NULL, key BLOB, value BLOB, at TEXT NOT NULL,
+  PRIMARY KEY (version, topic, partition, generation, offset));
+CREATE TABLE IF NOT EXISTS playhead__skip (
+  version TEXT, topic TEXT, partition INTEGER, offset INTEGER, reason TEXT NOT NULL,
+  at TEXT NOT NULL, PRIMARY KEY (version, topic, partition, offset)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS playhead__lease (
   name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, owner BLOB NOT NULL, expires_s REAL NOT NULL,
   note TEXT NOT NULL) WITHOUT ROWID;
@@ -69,9 +80,10 @@ class SqliteStore:
             with self._db.transaction():
                 self._db.run_many(
                     "INSERT OR IGNORE INTO playhead__meta VALUES (?, ?)",
-                    [("ledger", uuid.uuid4().hex), ("changes", 0), ("format", 1)],
+                    [("ledger", uuid.uuid4().hex), ("changes", 0), ("format", 2)],
                 )
         self.ledger = SqliteLedger(self._db)
+        self.history = SqliteHistory(self._db)
         self.catalog = SqliteCatalog(self._db)
         self.journal = SqliteJournal(self._db)
 
@@ -87,6 +99,8 @@ def _lease_name(version: str, place: TopicPartition) -> str:
 class SqliteLedger:
     """The `Ledger` port over one SQLite file."""
 
+    on_step: Callable[[str], None] | None = None
+
     def __init__(self, db: SqliteFile) -> None:
         """Keep the connection."""
         self._db = db
@@ -96,22 +110,26 @@ class SqliteLedger:
     def standings(self, version: str) -> dict[int, Standing]:
         """Return where the version stands, by partition."""
         rows = self._db.all(
-            "SELECT partition, next, generation, batch, epoch, start, topic_id, records "
+            "SELECT partition, next, generation, batch, epoch, start, topic_id, records, dead "
             "FROM playhead__cursor WHERE version = ? ORDER BY partition",
             version,
         )
-        return {p: Standing(Cursor(n, g, b), e, s, t, r) for p, n, g, b, e, s, t, r in rows}
+        return {
+            p: Standing(Cursor(n, g, b), e, s, t, Counts(records, dead))
+            for p, n, g, b, e, s, t, records, dead in rows
+        }
 
     def generations(self, version: str) -> dict[int, list[Generation]]:
         """Return every generation of every partition, oldest first."""
         rows = self._db.all(
-            "SELECT partition, number, start, gap_from FROM playhead__generation "
+            "SELECT partition, number, start, gap_from, upstream FROM playhead__generation "
             "WHERE version = ? ORDER BY partition, number",
             version,
         )
         found: dict[int, list[Generation]] = {}
-        for partition, number, start, gap_from in rows:
-            found.setdefault(partition, []).append(Generation(number, start, gap_from))
+        for partition, number, start, gap_from, upstream in rows:
+            known = _UPSTREAM.decode(upstream)
+            found.setdefault(partition, []).append(Generation(number, start, gap_from, known))
         return found
 
     def begin(self, version: str, place: TopicPartition, topic_id: str, move: Move) -> None:
@@ -123,7 +141,7 @@ class SqliteLedger:
             if held != (move.epoch,):
                 raise _conflict(version, place, "the lease is another's now")
             inserted = self._db.run(
-                "INSERT OR IGNORE INTO playhead__cursor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                "INSERT OR IGNORE INTO playhead__cursor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
                 version,
                 place.topic,
                 place.partition,
@@ -143,11 +161,14 @@ class SqliteLedger:
         with self._db.transaction():
             for move in sorted(moves, key=lambda m: m.place):
                 self._compare_and_set(version, move)
+            self._step("after compare-and-set")
             for move in moves:
                 if move.after.generation != move.before.generation:
                     self._begin_generation(version, move)
                 else:
-                    self._add_state(version, move, whole=False)
+                    write_past(self._db, version, move)
+            self._step("between delta and rows")
+            for move in moves:
                 for table, rows in move.rows.items():
                     _write_rows(self._db, table, rows, move.place)
             self._db.run("UPDATE playhead__meta SET value = value + 1 WHERE key = 'changes'")
@@ -159,18 +180,25 @@ class SqliteLedger:
             )
         return str(stage[0]) if stage else ""
 
+    def _step(self, name: str) -> None:
+        if self.on_step is not None:
+            self.on_step(name)
+
     def _compare_and_set(self, version: str, move: Move) -> None:
         fresh = move.after.generation != move.before.generation
         changed = self._db.run(
             "UPDATE playhead__cursor SET next = ?, generation = ?, batch = ?, "
-            "records = CASE WHEN ? THEN 0 ELSE records + ? END "
+            "records = CASE WHEN ? THEN 0 ELSE records END + ?, "
+            "dead = CASE WHEN ? THEN 0 ELSE dead END + ? "
             "WHERE version = ? AND topic = ? AND partition = ? "
             "AND next = ? AND generation = ? AND batch = ? AND epoch = ?",
             move.after.next,
             move.after.generation,
             move.after.batch,
             fresh,
-            move.records,
+            move.counts.records,
+            fresh,
+            move.counts.dead,
             version,
             move.place.topic,
             move.place.partition,
@@ -184,43 +212,20 @@ class SqliteLedger:
 
     def _begin_generation(self, version: str, move: Move) -> None:
         self._db.run(
-            "INSERT INTO playhead__generation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO playhead__generation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             version,
             move.place.topic,
             move.place.partition,
             move.after.generation,
             move.after.next,
             move.gap_from,
+            msgspec.json.encode(move.upstream),
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             move.why,
         )
-        self._add_state(version, move, whole=True)
+        write_past(self._db, version, move)
         for table in move.rows:
             self._db.run(f"DELETE FROM {quoted(table)} WHERE _partition = ?", move.place.partition)
-
-    def _add_state(self, version: str, move: Move, *, whole: bool) -> None:
-        self._db.run(
-            "INSERT INTO playhead__state VALUES (?, ?, ?, ?, ?, ?, ?)",
-            version,
-            move.place.partition,
-            move.after.generation,
-            move.after.batch,
-            move.after.next,
-            whole,
-            move.state,
-        )
-
-    def state(self, version: str, partition: int) -> list[bytes]:
-        """Return snapshot and deltas up to the cursor, oldest first."""
-        rows = self._db.all(
-            "SELECT s.content FROM playhead__state s JOIN playhead__cursor c "
-            "ON c.version = s.version AND c.partition = s.partition "
-            "AND c.generation = s.generation AND s.batch <= c.batch "
-            "WHERE s.version = ? AND s.partition = ? ORDER BY s.batch",
-            version,
-            partition,
-        )
-        return [content for (content,) in rows]
 
     def take(self, names: Sequence[str], note: str) -> dict[str, int]:
         """Take leases whether in force or not; return the epochs."""

@@ -52,6 +52,19 @@ class Records:
             self.headers[:n],
         )
 
+    def where(self, keep: Sequence[bool]) -> Records:
+        """Return the records that are kept; the position stays."""
+        kept = [i for i, wanted in enumerate(keep) if wanted]
+        return Records(
+            self.source,
+            [self.offsets[i] for i in kept],
+            [self.timestamps_ms[i] for i in kept],
+            [self.keys[i] for i in kept],
+            [self.values[i] for i in kept],
+            self.next,
+            [self.headers[i] for i in kept] if self.headers else (),
+        )
+
     def followed_by(self, other: Records) -> Records:
         """Return these records and then ``other``, which begins where these end."""
         headers: list[Headers] = []

@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
 from playhead.core.offsets import TopicPartition
+from playhead.core.past import Content, pack
 from playhead.core.records import Outgoing, Records
-from playhead.core.slots import Slots, encode, key_columns, merge
+from playhead.core.slots import Slots, key_columns, merge
+from playhead.engine import upstream
 from playhead.engine.call import Outcome
 from playhead.engine.events import BatchDone, Step
+from playhead.engine.process import process
 from playhead.engine.session import Session
+from playhead.engine.snapshots import snapshot_if_due
 from playhead.engine.task import Seat
 from playhead.errors import FunctionFailed, SessionLost
 from playhead.ports import Move
@@ -39,7 +43,7 @@ def run_batch(session: Session, batches: Sequence[Records]) -> str:
     offsets: dict[int, Committed] = {}
     for records in batches:
         seat = session.seats[records.source.partition]
-        outcome = session.task.caller.call(records, seat.slots, seat.cursor.generation)
+        outcome = process(session.task, records, seat.slots, seat.generation, seat.skips)
         _check_keys(session.seats, outcomes, seat.place, outcome.delta)
         move = _move(seat, records, outcome)
         digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
@@ -62,6 +66,12 @@ def run_batch(session: Session, batches: Sequence[Records]) -> str:
         seat = session.seats[move.place.partition]
         seat.cursor = move.after
         seat.slots = merge(seat.slots, outcome.delta)
+        seat.since.add(move.counts.records, len(move.content))
+    # 5. Now and then a snapshot, so that what comes later need not begin at the start.
+    for move in moves:
+        snapshot_if_due(
+            session.store, session.task, session.seats[move.place.partition], session.tell
+        )
     session.tell(BatchDone(session.name, sum(len(r) for r in batches), session.positions))
     return stage
 
@@ -69,8 +79,16 @@ def run_batch(session: Session, batches: Sequence[Records]) -> str:
 def _move(seat: Seat, records: Records, outcome: Outcome) -> Move:
     before = seat.cursor
     after = Cursor(records.next, before.generation, before.batch + 1)
-    state = encode(outcome.delta)
-    return Move(seat.place, before, after, seat.epoch, len(records), state, outcome.rows)
+    return Move(
+        place=seat.place,
+        before=before,
+        after=after,
+        epoch=seat.epoch,
+        content=pack(Content(outcome.delta, outcome.rows)),
+        counts=outcome.counts,
+        rows=outcome.rows,
+        dead=outcome.dead,
+    )
 
 
 def _committed(session: Session, move: Move, digest: str) -> Committed:
@@ -96,6 +114,8 @@ def _check_keys(
     elsewhere = [(seat.place, seat.slots) for seat in seats.values() if seat.place != place]
     elsewhere += [(outcome.place, outcome.delta) for outcome in outcomes]
     for name, changed in delta.items():
+        if name == upstream.SLOT:
+            continue
         key = key_columns(changed)
         for other, slots in elsewhere:
             known = slots.get(name)

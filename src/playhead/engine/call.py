@@ -5,7 +5,7 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from playhead.core.codec import CONVERT_ERRORS, Decoder, converter, kind_of, ser
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
+from playhead.core.past import Counts
 from playhead.core.records import Outgoing, Records
 from playhead.core.schema import KEY_TYPES, Column, Schema
 from playhead.core.slots import Slots
 from playhead.core.state import RowStates, State
-from playhead.errors import DeclarationError, FunctionFailed, PlayheadError, Refused
+from playhead.errors import DeclarationError, FunctionFailed, PlayheadError
+from playhead.ports import DeadLetter
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
@@ -34,12 +36,16 @@ class Outcome:
         outgoing: Records to publish, one `Outgoing` a topic output.
         rows: Folded rows by physical table, with ``_partition`` and ``_offset``.
         delta: The slots' rows that changed.
+        counts: Records processed, and dead letters.
+        dead: The dead letters.
     """
 
     place: TopicPartition
     outgoing: list[Outgoing]
     rows: dict[str, pl.DataFrame]
     delta: Slots
+    counts: Counts = field(default_factory=Counts)
+    dead: tuple[DeadLetter, ...] = ()
 
 
 class Caller:
@@ -93,8 +99,6 @@ class Caller:
             FunctionFailed: The function raised, or returned what it must not.
         """
         result, delta = self._invoke(self.decoder.frame(records), records, slots)
-        if delta:
-            self._refuse_rewound(records)
         result = outputs.in_log_order(result, self.version.name, records)
         outgoing, rows = [], {}
         for target in self.targets:
@@ -148,21 +152,6 @@ class Caller:
             states.put(ident, state, where)
             found.extend((offset, r) for r in _dicts(returned, self.version.name, where))
         return _frame_of(found, self.version.outputs, records), states.changes()
-
-    def _refuse_rewound(self, records: Records) -> None:
-        """Refuse records of a second generation where state would count them twice."""
-        for offset, headers in zip(records.offsets, records.headers, strict=False):
-            generation = dict(headers).get("playhead-generation", b"1")
-            if generation != b"1":
-                raise Refused(
-                    f"{self.version.name} keeps state, and this record is of generation "
-                    f"{generation.decode()}: the pipeline that wrote it was rewound, and with "
-                    "state its records would count twice",
-                    where=records.source.at(offset),
-                    safe="Nothing of this batch was committed; results are as they were.",
-                    cure="A pipeline with state cannot follow a rewind of another one yet (group "
-                    f"{self.version.group}): keep the state in the pipeline that was rewound.",
-                )
 
     def _failed(self, error: Exception, records: Records, where: str = "") -> FunctionFailed:
         first = records.offsets[0] if len(records) else records.next

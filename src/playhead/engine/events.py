@@ -38,6 +38,14 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """Something is not as it should be, and there is a way on without it."""
+
+    version: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Restarted:
     """A session decided what to do with a partition, and it was not the normal thing."""
 
@@ -63,7 +71,7 @@ class SessionOver:
     why: str
 
 
-Event = Step | Waiting | Recovered | Restarted | BatchDone | SessionOver
+Event = Step | Waiting | Recovered | Warned | Restarted | BatchDone | SessionOver
 OnEvent = Callable[[Event], None]
 
 

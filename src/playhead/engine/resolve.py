@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
+from playhead.core.lineage import Generation, Upstream
 from playhead.core.offsets import OffsetRange
+from playhead.core.past import Content, pack
 from playhead.core.restart import Act, Decision, Situation, decide
-from playhead.core.slots import Slots, decode, encode, merge
+from playhead.core.slots import merge
 from playhead.engine.events import OnEvent, Restarted, Step
-from playhead.engine.restore import (
-    Restored,
-    check_retained,
-    read_one,
-    recompute,
-    segments,
-)
+from playhead.engine.process import process
+from playhead.engine.reading import check_retained, read_one
+from playhead.engine.restore import Restored, Restorer
+from playhead.engine.snapshots import whole
 from playhead.engine.task import Seat, Task
 from playhead.errors import Refused
 from playhead.ports import Log, Member, Move, Store
@@ -54,8 +53,9 @@ class Resolver:
             Refused: The table says no.
             OffsetOutOfRange: What a rewind needs is not retained; nothing was changed.
         """
+        seat.skips = self.store.history.skips(self._name).get(seat.place.partition, {})
         if seat.cursor.generation:
-            seat.slots = self._stored_slots(seat)
+            self._load(seat)
         while True:
             decision = decide(self._situation(seat, group, witness))
             if decision.noteworthy:
@@ -73,15 +73,34 @@ class Resolver:
                 case Act.ACCEPT_GAP:
                     self._accept_gap(seat, decision)
                 case Act.GO_ON:
-                    group = self._anew(seat) or group
+                    group = self._asked(seat) or group
             self._advise(seat, group)
             return
 
-    def _stored_slots(self, seat: Seat) -> Slots:
-        slots: Slots = {}
-        for content in self.store.ledger.state(self._name, seat.place.partition):
-            slots = merge(slots, decode(content, f"the state of {self._name} in {seat.place}"))
-        return slots
+    def _load(self, seat: Seat) -> None:
+        """Load the partition's generations, and its state as of the cursor."""
+        partition = seat.place.partition
+        seat.history = self.store.ledger.generations(self._name)[partition]
+        restored = self._restorer(seat).as_of(seat.cursor.next)
+        seat.slots = restored.slots
+        saved = self.store.history.saved(self._name, partition)
+        last = max((i for i, s in enumerate(saved) if s.whole), default=-1)
+        seat.since.last_size = saved[last].size if last >= 0 else 0
+        for one in saved[last + 1 :]:
+            seat.since.add(one.counts.records, one.size)
+        seat.since.damaged = restored.healed
+
+    def _restorer(self, seat: Seat) -> Restorer:
+        return Restorer(
+            self.task,
+            self.log,
+            self.store,
+            seat.place,
+            seat.history,
+            seat.skips,
+            self.tell,
+            self.member.ensure,
+        )
 
     def _situation(
         self, seat: Seat, group: Committed | None, witness: Committed | None
@@ -108,9 +127,25 @@ class Resolver:
 
     def _first_start(self, seat: Seat, at: int) -> None:
         after = Cursor(at, 1, 0)
-        move = Move(seat.place, seat.cursor, after, seat.epoch, 0, encode({}), why="first start")
+        move = Move(
+            place=seat.place,
+            before=seat.cursor,
+            after=after,
+            epoch=seat.epoch,
+            content=pack(Content()),
+            upstream=self._upstream(),
+            why="first start",
+        )
         self.store.ledger.begin(self._name, seat.place, self.task.topic.id, move)
         seat.cursor = after
+        seat.history = [Generation(1, at, None, move.upstream)]
+
+    def _upstream(self) -> Upstream:
+        """Return the generations of the version that writes the source, as they are now."""
+        if self.task.writer is None:
+            return {}
+        found = self.store.ledger.generations(self.task.writer)
+        return {p: tuple((g.number, g.start) for g in history) for p, history in found.items()}
 
     def _redo(self, seat: Seat, decision: Decision) -> None:
         """Compute the published batch again, publish nothing, and store it.
@@ -119,7 +154,7 @@ class Resolver:
         """
         wanted = OffsetRange(seat.cursor.next, decision.to)
         records = read_one(self.log, seat.place, wanted)
-        outcome = self.task.caller.call(records, seat.slots, seat.cursor.generation)
+        outcome = process(self.task, records, seat.slots, seat.generation, seat.skips)
         digest = outputs.digest(outcome.outgoing) if self.task.publishes else "-"
         expected = decision.expected
         if expected is None or (digest, wanted.start) != (expected.digest, expected.begin):
@@ -130,69 +165,87 @@ class Resolver:
                 cure="Restore the code and the library versions that published it; if the "
                 "function depends on a clock, on chance or on the batch, correct that first.",
             )
-        after = Cursor(decision.to, seat.cursor.generation, seat.cursor.batch + 1)
-        self._store(seat, after, Restored(outcome.delta, outcome.rows), len(records))
+        move = Move(
+            place=seat.place,
+            before=seat.cursor,
+            after=Cursor(decision.to, seat.cursor.generation, seat.cursor.batch + 1),
+            epoch=seat.epoch,
+            content=pack(Content(outcome.delta, outcome.rows)),
+            counts=outcome.counts,
+            rows=outcome.rows,
+            dead=outcome.dead,
+        )
+        self.store.ledger.commit(self._name, [move])
+        seat.cursor = move.after
         seat.slots = merge(seat.slots, outcome.delta)
+        seat.since.add(move.counts.records, len(move.content))
 
-    def _anew(self, seat: Seat) -> Committed | None:
-        """Rewind to the version's start, where the task asks for it."""
-        if not self.task.anew:
+    def _asked(self, seat: Seat) -> Committed | None:
+        """Rewind to where the task asks for, once nothing is pending."""
+        to = self.task.rewind.get(seat.place.partition)
+        if to is None:
             return None
-        history = self.store.ledger.generations(self._name)[seat.place.partition]
-        start = min(g.start for g in history if g.gap_from is None)
-        return self._rewind(seat, Decision(Act.REWIND, start, "its code has changed"))
+        if to > seat.cursor.next:
+            raise Refused(
+                f"{self._name} stands at {seat.cursor.next}: a rewind goes back, not to {to}",
+                where=str(seat.place),
+                safe="Nothing was changed.",
+            )
+        return self._rewind(seat, Decision(Act.REWIND, to, self.task.why))
 
     def _rewind(self, seat: Seat, decision: Decision) -> Committed:
         """Begin a new generation at an offset, with state and table rows as of it."""
         generation, to = seat.cursor.generation + 1, decision.to
-        needed: list[OffsetRange] = []
-        if to != seat.cursor.next:
-            history = self.store.ledger.generations(self._name)[seat.place.partition]
-            needed = segments(history, to)
-        for wanted in (*needed, OffsetRange(to, to)):
-            check_retained(self.retained.get(seat.place.partition), seat.place, wanted)
+        wanted = OffsetRange(to, to)
+        check_retained(self.retained.get(seat.place.partition), seat.place, wanted)
+        restored = None if to == seat.cursor.next else self._restorer(seat).as_of(to)
         # First the intent, where others can see it; a crash after it is finished at this offset.
         checkpoint = Checkpoint(self.store.ledger.id, self._name, generation, 0, to)
         intent = Committed(to, str(checkpoint))
         self.member.commit({seat.place.partition: intent})
         self.tell(Step("rewind intent"))
-        restored = Restored(seat.slots)
-        if to != seat.cursor.next:
-            restored = recompute(
-                self.log,
-                self.task.caller,
-                seat.place,
-                needed,
-                self.task.batch_records,
-                keep_alive=self.member.ensure,
-            )
-        self._store(seat, Cursor(to, generation, 0), restored, 0, why=decision.why)
-        seat.slots = restored.slots
+        self._begin(seat, to, restored, why=decision.why)
         self.tell(Step("rewind stored"))
         return intent
 
     def _accept_gap(self, seat: Seat, decision: Decision) -> None:
-        gap_from = seat.cursor.next
         wanted = OffsetRange(decision.to, decision.to)
         check_retained(self.retained.get(seat.place.partition), seat.place, wanted)
-        after = Cursor(decision.to, seat.cursor.generation + 1, 0)
-        self._store(seat, after, Restored(seat.slots), 0, gap_from=gap_from, why=decision.why)
+        self._begin(seat, decision.to, None, why=decision.why, gap_from=seat.cursor.next)
 
-    def _store(
-        self, seat: Seat, after: Cursor, content: Restored, records: int, **said: object
+    def _begin(
+        self,
+        seat: Seat,
+        at: int,
+        restored: Restored | None,
+        *,
+        why: str,
+        gap_from: int | None = None,
     ) -> None:
+        """Begin a generation, with what was restored, or with everything as it stands."""
+        if restored is None:
+            standing = self.store.ledger.standings(self._name)[seat.place.partition]
+            restored = Restored(seat.slots, {}, standing.counts)
+            content = whole(self.store, self.task, seat)
+        else:
+            content = pack(Content(restored.slots, restored.rows))
         move = Move(
-            seat.place,
-            seat.cursor,
-            after,
-            seat.epoch,
-            records,
-            encode(content.slots),
-            content.rows,
-            **said,  # type: ignore[arg-type]
+            place=seat.place,
+            before=seat.cursor,
+            after=Cursor(at, seat.cursor.generation + 1, 0),
+            epoch=seat.epoch,
+            content=content,
+            counts=restored.counts,
+            rows=restored.rows,
+            gap_from=gap_from,
+            upstream=self._upstream(),
+            why=why,
         )
         self.store.ledger.commit(self._name, [move])
-        seat.cursor = after
+        seat.cursor, seat.slots = move.after, restored.slots
+        begun = Generation(move.after.generation, at, gap_from, move.upstream)
+        seat.history = [*seat.history, begun]
+        seat.since.begin(len(content))
 
     def _advise(self, seat: Seat, group: Committed | None) -> None:
         """Commit K again where it is not what the cursor says."""
@@ -206,3 +259,4 @@ class Resolver:
         ):
             return
         self.member.commit({seat.place.partition: Committed(seat.cursor.next, str(checkpoint))})
+        self.tell(Step("group advised"))

@@ -1,135 +1,172 @@
-"""State and table rows as of an offset, recomputed from the version's start, nothing published."""
+"""State and table rows as of an offset, from the nearest snapshot on, with nothing published.
+
+From a snapshot the deltas lead on, batch by batch. Where one is missing, is damaged, or reaches
+beyond the offset, the log is read and the function runs instead. Where the log does not reach,
+an older snapshot is tried, and at last nothing but the log. What cannot be had so is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from playhead.core import outputs
 from playhead.core.codec import columns_schema
 from playhead.core.declare import Table
+from playhead.core.lineage import Generation, Span, spans
 from playhead.core.offsets import OffsetRange, TopicPartition
-from playhead.core.records import Records
-from playhead.core.slots import Slots, merge
-from playhead.engine.call import Caller
-from playhead.errors import OffsetOutOfRange
-from playhead.ports import Generation, Log
-
-READ_TIMEOUT_S = 1.0
+from playhead.core.past import Content, Counts, Gathered, Saved, bases, unpack
+from playhead.core.slots import Slots
+from playhead.engine.events import OnEvent, Step, Warned
+from playhead.engine.process import process
+from playhead.engine.reading import read_all
+from playhead.engine.task import Task
+from playhead.errors import OffsetOutOfRange, StoreFailed
+from playhead.ports import Log, Store
 
 
 @dataclass(slots=True)
 class Restored:
-    """State and folded table rows of one partition as of an offset."""
+    """State, folded table rows and counters of one partition as of an offset.
+
+    ``healed`` says that something damaged was met, so that a new snapshot is worth its while.
+    """
 
     slots: Slots = field(default_factory=dict)
     rows: dict[str, pl.DataFrame] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    healed: bool = False
 
 
-def segments(history: Sequence[Generation], to: int) -> list[OffsetRange]:
-    """Return what was processed on the way to ``to``: the start up to it, less accepted gaps.
+@dataclass(frozen=True, slots=True)
+class Restorer:
+    """Restores one partition of a version.
 
-    The start is the lowest offset that a generation began at. A gap counts as far as no later
-    generation began inside or before it.
+    Attributes:
+        task: The version.
+        log: Where records are read again.
+        store: Where snapshots and deltas are.
+        place: The partition.
+        history: Its generations, oldest first.
+        skips: Reasons by offset, of records that were skipped on request.
+        tell: Told what was damaged.
+        keep_alive: Called between batches.
     """
-    found: list[OffsetRange] = []
-    position = min(g.start for g in history if g.gap_from is None)
-    for i, generation in enumerate(history):
-        if generation.gap_from is None:
-            continue
-        later = min((g.start for g in history[i + 1 :]), default=generation.start)
-        gap = OffsetRange(generation.gap_from, min(generation.start, later))
-        if len(gap) and gap.start < to:
-            found.append(OffsetRange(position, gap.start))
-            position = gap.end
-    found.append(OffsetRange(position, to))
-    return [segment for segment in found if len(segment)]
 
+    task: Task
+    log: Log
+    store: Store
+    place: TopicPartition
+    history: Sequence[Generation]
+    skips: Mapping[int, str]
+    tell: OnEvent
+    keep_alive: Callable[[], None] = lambda: None
 
-def check_retained(
-    retained: OffsetRange | None, place: TopicPartition, wanted: OffsetRange
-) -> None:
-    """Refuse a range that the log does not hold.
+    def as_of(self, to: int) -> Restored:
+        """Return everything as of ``to``, as one pass over what was processed would give it.
 
-    Raises:
-        OffsetOutOfRange: It is not retained.
-    """
-    held = OffsetRange(0, 0) if retained is None else retained
-    if not held.holds(wanted.start, wanted.end):
+        Raises:
+            OffsetOutOfRange: Neither snapshots nor the log reach; the missing range is named.
+        """
+        self.tell(Step("before restore"))
+        saved = self.store.history.saved(self.task.version.name, self.place.partition)
+        walk = _Walk(self, saved, to)
+        missing: OffsetOutOfRange | None = None
+        for base in (*bases(saved, self.history, to), None):
+            try:
+                restored = walk.run(base)
+            except OffsetOutOfRange as error:
+                missing = missing or error
+            except StoreFailed as error:
+                if error.passing:
+                    raise
+                walk.damaged(error)
+            else:
+                self.tell(Step("after restore"))
+                return restored
+        if missing is None:
+            raise StoreFailed(f"{self.task.version.name}: nothing to restore {self.place} from")
         raise OffsetOutOfRange(
-            f"{wanted} is needed, and the topic holds {held}",
-            where=str(place),
+            f"state as of {to} cannot be had: {missing.message}, and no snapshot lies nearer",
+            where=str(self.place),
             safe="Nothing was changed.",
-            cure="Restore the topic from an archive, or replay under a new label.",
+            cure="Choose an offset that the history reaches, restore the topic from an archive, "
+            "or replay under a new label.",
         )
 
 
-def read_all(
-    log: Log, place: TopicPartition, wanted: OffsetRange, max_records: int
-) -> Iterator[Records]:
-    """Yield the records of a range, in order; ends when the *position* reaches the end.
+class _Walk:
+    """One restore: from a base over deltas, and over the log where they do not lead on."""
 
-    Raises:
-        OffsetOutOfRange: The range is not retained.
-    """
-    check_retained(log.retained(place.topic).get(place.partition), place, wanted)
-    reader = log.reader(place.topic, {place.partition: wanted.start})
-    try:
-        position = wanted.start
-        while position < wanted.end:
-            for records in reader.read(max_records, READ_TIMEOUT_S):
-                cut = records.before(wanted.end)
-                position = cut.next
-                yield cut
-    finally:
-        reader.close()
+    def __init__(self, of: Restorer, saved: Sequence[Saved], to: int) -> None:
+        self._of = of
+        self._spans = spans(of.history, to)
+        self._deltas = {(s.generation, s.begin): s for s in saved if not s.whole}
+        self._healed = False
+
+    def damaged(self, error: StoreFailed) -> None:
+        """Note that something stored is not what was written; it is not used."""
+        self._healed = True
+        self._of.tell(Warned(self._of.task.version.name, f"{error.message}: it is not used"))
+
+    def run(self, base: Saved | None) -> Restored:
+        gathered = Gathered(Content() if base is None else self._content(base))
+        counts = Counts() if base is None else base.counts
+        at = 0 if base is None else base.next
+        for span in self._spans:
+            at = max(at, span.offsets.start)
+            while at < span.offsets.end:
+                at, more = self._advance(gathered, span, at)
+                counts += more
+        rows = gathered.rows(_keys(self._of.task))
+        return Restored(gathered.slots, _empty(self._of.task) | rows, counts, self._healed)
+
+    def _advance(self, gathered: Gathered, span: Span, at: int) -> tuple[int, Counts]:
+        """Take the delta that begins here, or compute up to where one begins."""
+        delta = self._deltas.get((span.generation.number, at))
+        end = span.offsets.end
+        if delta is not None and delta.next <= end:
+            try:
+                content = self._content(delta)
+            except StoreFailed as error:
+                if error.passing:
+                    raise
+                self.damaged(error)
+                end = delta.next
+            else:
+                gathered.add(content.slots, content.rows)
+                return delta.next, delta.counts
+        else:
+            later = [b for g, b in self._deltas if g == span.generation.number and at < b < end]
+            end = min(later, default=end)
+        return end, self._compute(gathered, span.generation, OffsetRange(at, end))
+
+    def _compute(self, gathered: Gathered, generation: Generation, wanted: OffsetRange) -> Counts:
+        of, counts = self._of, Counts()
+        for records in read_all(of.log, of.place, wanted, of.task.batch_records):
+            of.keep_alive()
+            outcome = process(of.task, records, gathered.slots, generation, of.skips)
+            gathered.add(outcome.delta, outcome.rows)
+            counts += outcome.counts
+        return counts
+
+    def _content(self, saved: Saved) -> Content:
+        of, name = self._of, self._of.task.version.name
+        kind = "snapshot" if saved.whole else "delta"
+        what = f"the {kind} of {name} in {of.place} up to {saved.next}"
+        return unpack(of.store.history.content(name, of.place.partition, saved), what)
 
 
-def read_one(log: Log, place: TopicPartition, wanted: OffsetRange) -> Records:
-    """Return the records of a range as one batch."""
-    whole = Records(place, [], [], [], [], wanted.start)
-    for records in read_all(log, place, wanted, max(1, len(wanted))):
-        whole = whole.followed_by(records)
-    return whole
+def _keys(task: Task) -> dict[str, tuple[str, ...]]:
+    return {t.physical: t.output.key for t in task.caller.targets if isinstance(t.output, Table)}
 
 
-def recompute(
-    log: Log,
-    caller: Caller,
-    place: TopicPartition,
-    wanted: Sequence[OffsetRange],
-    batch_records: int,
-    *,
-    keep_alive: Callable[[], None] = lambda: None,
-) -> Restored:
-    """Run the function over ranges from empty state, with outputs suppressed.
-
-    Raises:
-        OffsetOutOfRange: A range is no longer retained.
-    """
-    restored = Restored()
-    parts: dict[str, list[pl.DataFrame]] = {}
-    for segment in wanted:
-        for records in read_all(log, place, segment, batch_records):
-            keep_alive()
-            outcome = caller.call(records, restored.slots, 0)
-            restored.slots = merge(restored.slots, outcome.delta)
-            for table, rows in outcome.rows.items():
-                parts.setdefault(table, []).append(rows)
-    restored.rows = _folded(caller, parts)
-    return restored
-
-
-def _folded(caller: Caller, parts: Mapping[str, list[pl.DataFrame]]) -> dict[str, pl.DataFrame]:
-    found: dict[str, pl.DataFrame] = {}
-    for target in caller.targets:
-        if isinstance(target.output, Table):
-            some = parts.get(target.physical)
-            origin = {"_partition": pl.Int32(), "_offset": pl.Int64()}
-            empty = pl.DataFrame(schema={**columns_schema(target.schema), **origin})
-            found[target.physical] = (
-                outputs.fold(pl.concat(some), target.output.key) if some else empty
-            )
-    return found
+def _empty(task: Task) -> dict[str, pl.DataFrame]:
+    """Return each table without a row: a table that is named is replaced, even by nothing."""
+    origin = {"_partition": pl.Int32(), "_offset": pl.Int64()}
+    return {
+        t.physical: pl.DataFrame(schema={**columns_schema(t.schema), **origin})
+        for t in task.caller.targets
+        if isinstance(t.output, Table)
+    }

@@ -43,7 +43,7 @@ class Session:
         topic = self.task.topic.name
         # 1. Join the group and be assigned.
         self.member = member = self.log.join(self.task.version.group, topic)
-        member.on_step = lambda name: self.tell(Step(name))
+        member.on_step = self.store.ledger.on_step = lambda name: self.tell(Step(name))
         # 2. Take the partitions' leases: what an older process computes can no longer be stored.
         places = [TopicPartition(topic, p) for p in member.partitions]
         names = {p.partition: f"part/{self.name}/{p.topic}/{p.partition}" for p in places}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from playhead.core.checkpoint import Checkpoint, Cursor
 from playhead.core.declare import Version
+from playhead.core.lineage import Generation
 from playhead.core.offsets import TopicPartition
+from playhead.core.past import Rules
 from playhead.core.slots import Slots
 from playhead.engine.call import Caller
 from playhead.ports import TopicInfo
@@ -24,8 +28,11 @@ class Task:
         partitions: Partition count of the source when the version was recorded.
         batch_records: Most records of one batch.
         accept_gap: Whether the user accepted a skip in so many words.
-        anew: Whether to rewind to the version's start: its code has changed.
+        rewind: Offsets to rewind to, by partition, once nothing is pending; empty: none.
+        why: Why it is rewound, for the audit.
         outputs: Its physical topics, as they were when the task was made.
+        writer: ``pipeline@label`` of the app's version that writes the source, or None.
+        rules: When snapshots are saved, and how long deltas are kept.
     """
 
     app: str
@@ -35,8 +42,11 @@ class Task:
     partitions: int
     batch_records: int
     accept_gap: bool = False
-    anew: bool = False
+    rewind: Mapping[int, int] = field(default_factory=dict)
+    why: str = ""
     outputs: tuple[TopicInfo, ...] = ()
+    writer: str | None = None
+    rules: Rules = field(default_factory=Rules)
 
     @property
     def publishes(self) -> bool:
@@ -50,13 +60,55 @@ class Task:
 
 
 @dataclass(slots=True)
+class Since:
+    """What was written since the last snapshot of a partition.
+
+    ``damaged`` asks for a new one soon: something older cannot be read.
+    """
+
+    records: int = 0
+    size: int = 0
+    last_size: int = 0
+    at_s: float = field(default_factory=time.monotonic)
+    damaged: bool = False
+
+    def add(self, records: int, size: int) -> None:
+        """Count a batch and the bytes of its delta."""
+        self.records += records
+        self.size += size
+
+    def begin(self, size: int) -> None:
+        """Begin anew after a snapshot of so many bytes."""
+        self.records, self.size, self.last_size = 0, 0, size
+        self.at_s, self.damaged = time.monotonic(), False
+
+
+@dataclass(slots=True)
 class Seat:
-    """One assigned partition: its cursor, the epoch that guards it, its state."""
+    """One assigned partition.
+
+    Attributes:
+        place: The partition.
+        cursor: Where it stands.
+        epoch: The lease epoch that guards it.
+        slots: Its state.
+        history: Its generations; the last one is the current one.
+        skips: Reasons by offset, of records that are skipped on request.
+        since: What was written since its last snapshot.
+    """
 
     place: TopicPartition
     cursor: Cursor
     epoch: int
     slots: Slots = field(default_factory=dict)
+    history: list[Generation] = field(default_factory=list)
+    skips: Mapping[int, str] = field(default_factory=dict)
+    since: Since = field(default_factory=Since)
+
+    @property
+    def generation(self) -> Generation:
+        """The current generation."""
+        return self.history[-1]
 
     def checkpoint(self, ledger: str, version: str) -> Checkpoint:
         """Return the checkpoint that says: the group stands where the cursor stands."""

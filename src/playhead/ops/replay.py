@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from playhead.core.lineage import first_start
 from playhead.core.plan import Anew, Plan, Record, Replay, Revive
 from playhead.engine.events import OnEvent, listener
 from playhead.engine.worker import Summary, Worker, settled
@@ -152,7 +153,10 @@ def _anew(project: Project, log: Log, store: Store, name: str, tell: OnEvent) ->
     In this order: a crash between the two rewinds once more, and never runs new code on old state.
     """
     known = Known.read(project, store)
-    task = replace(versions.task_of(known, project, log, known.rows[name]), anew=True)
+    row = known.rows[name]
+    start = {p: first_start(h) for p, h in store.ledger.generations(name).items()}
+    task = versions.task_of(known, project, log, row)
+    task = replace(task, rewind=start, why="its code has changed")
     with settled(task, log, project.open_store, tell):
         described = versions.describe(known, project, log, known.version(name))
         row = replace(

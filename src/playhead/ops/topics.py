@@ -78,6 +78,6 @@ def tail(project: Project, name: str, since: str, until: str) -> Iterator[Record
 
 
 def _read(log: Log, place: TopicPartition, wanted: OffsetRange) -> Iterator[Records]:
-    from playhead.engine.restore import read_all
+    from playhead.engine.reading import read_all
 
     yield from read_all(log, place, wanted, TAIL_RECORDS)

@@ -68,6 +68,11 @@ class Known:
         """Return the version with its source's physical name in place."""
         return replace(version, source=replace(version.source, name=self.source(version)))
 
+    def writer(self, row: VersionRow) -> str | None:
+        """Return the recorded version that writes what this one reads, or None."""
+        found = (r.name for r in self.rows.values() for _, t in r.topics if t == row.source)
+        return next(found, None)
+
     def readers(self, pipeline: str) -> list[str]:
         """Return the pipelines of the app that read what this pipeline writes."""
         written = {t for v in self.pipeline(pipeline).versions.values() for t in v.topics}
@@ -307,6 +312,8 @@ def task_of(
         batch_records=project.settings.batch_records,
         accept_gap=accept_gap,
         outputs=outputs,
+        writer=known.writer(row),
+        rules=project.settings.rules,
     )
 
 

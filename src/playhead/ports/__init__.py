@@ -5,11 +5,12 @@ vendor's errors into `LogFailed`, `StoreFailed`, `SessionLost`, `Refused`: no ve
 crosses these modules. An adapter object belongs to one thread; open another one for another.
 """
 
+from playhead.core.lineage import Generation
+from playhead.ports.history import DeadLetter, History, Snapshot
 from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
 from playhead.ports.store import (
     Catalog,
     Cut,
-    Generation,
     Journal,
     Lease,
     Ledger,
@@ -27,8 +28,10 @@ __all__ = [
     "Appender",
     "Catalog",
     "Cut",
+    "DeadLetter",
     "Generation",
     "GroupInfo",
+    "History",
     "Journal",
     "Lease",
     "Ledger",
@@ -38,6 +41,7 @@ __all__ = [
     "Pointer",
     "Reader",
     "RunRow",
+    "Snapshot",
     "Standing",
     "Store",
     "Swap",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from playhead.core.checkpoint import Cursor
+from playhead.core.lineage import Generation, Upstream
 from playhead.core.offsets import TopicPartition
+from playhead.core.past import Counts
 from playhead.core.schema import Schema
+from playhead.ports.history import DeadLetter, History
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,29 +26,14 @@ class Standing:
         epoch: Epoch of the partition's lease when the row was last written.
         start: First offset of the version's first generation.
         topic_id: Id of the topic that the offsets belong to.
-        records: Records processed, of this generation.
+        counts: Records processed and dead letters before the cursor, by lineage.
     """
 
     cursor: Cursor
     epoch: int
     start: int
     topic_id: str
-    records: int
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One run of a version over a partition, from ``start`` on.
-
-    Attributes:
-        number: 1, 2, 3, …
-        start: Its first offset.
-        gap_from: Where the cursor stood when a skip to ``start`` was accepted; None otherwise.
-    """
-
-    number: int
-    start: int
-    gap_from: int | None = None
+    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +56,15 @@ class Move:
         before: The cursor that must be in the store, else the move is refused.
         after: The cursor that takes its place.
         epoch: The lease epoch that must be in the store.
-        records: How many records were processed.
-        state: The delta of a batch; the whole state where a generation begins.
-        rows: Folded rows by physical table; where a generation begins, all of the partition's.
+        content: The delta of a batch; all state and rows of the partition where a generation
+            begins (`playhead.core.past.pack`).
+        counts: Of the batch; where a generation begins, of everything before ``after``.
+        rows: Folded rows by physical table; where a generation begins, all of the partition's, in
+            place of what is there. A table that is not named is not touched. A Boolean column
+            ``_tombstone`` marks keys to be deleted.
+        dead: Dead letters of the batch.
         gap_from: For an accepted gap: where the cursor stood.
+        upstream: Where a generation begins: the generations of the version that writes the source.
         why: For the audit, where a generation begins.
     """
 
@@ -79,15 +72,22 @@ class Move:
     before: Cursor
     after: Cursor
     epoch: int
-    records: int
-    state: bytes
+    content: bytes
+    counts: Counts = field(default_factory=Counts)
     rows: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    dead: Sequence[DeadLetter] = ()
     gap_from: int | None = None
+    upstream: Upstream = field(default_factory=dict)
     why: str = ""
 
 
 class Ledger(Protocol):
-    """Cursors, state deltas and leases: the truth about what was processed."""
+    """Cursors, generations, leases: the truth about what was processed.
+
+    ``on_step`` is told the name of each point between two durable effects of `commit`.
+    """
+
+    on_step: Callable[[str], None] | None
 
     @property
     def id(self) -> str:
@@ -100,26 +100,24 @@ class Ledger(Protocol):
         """Return every generation of every partition, oldest first."""
 
     def begin(self, version: str, place: TopicPartition, topic_id: str, move: Move) -> None:
-        """Insert the cursor row of a first start: ``move.after``, with the state to begin with.
+        """Insert the cursor row of a first start: ``move.after``, with the content to begin with.
 
         Raises:
             CheckpointConflict: There is a row already, or the lease is no longer ours.
         """
 
     def commit(self, version: str, moves: Sequence[Move]) -> str:
-        """Move the cursors and write state and rows: all of it or nothing; return the stage.
+        """Move the cursors and write content and rows: all of it or nothing; return the stage.
 
-        The compare-and-set of every cursor comes first, in sorted order. A move that begins a
-        new generation (``after.generation`` is one more) replaces state and rows of the
-        partition instead of adding to them. The stage is read in the same transaction.
+        The compare-and-set of every cursor comes first, in sorted order. Each batch leaves its
+        delta. A move that begins a new generation (``after.generation`` is one more) leaves a
+        snapshot, and replaces rows and counters of the partition instead of adding to them. The
+        stage is read in the same transaction.
 
         Raises:
             CheckpointConflict: A cursor or an epoch is not what the move says.
             FunctionFailed: A key of a table was written from two partitions.
         """
-
-    def state(self, version: str, partition: int) -> list[bytes]:
-        """Return snapshot and deltas up to the cursor, oldest first."""
 
     def take(self, names: Sequence[str], note: str) -> dict[str, int]:
         """Take leases whether in force or not: epoch + 1; return the epochs."""
@@ -251,8 +249,11 @@ class Catalog(Protocol):
             CheckpointConflict: Pointer, a lease or a cursor is not what the swap says.
         """
 
-    def rows(self, table: TableRow) -> pl.DataFrame:
-        """Return a physical table: declared columns, ``_partition`` and ``_offset``."""
+    def rows(self, table: TableRow, partition: int | None = None) -> pl.DataFrame:
+        """Return a physical table, or one partition's rows of it.
+
+        The frame has the declared columns, ``_partition`` and ``_offset``.
+        """
 
     def cut(self, only: Collection[str] | None = None) -> Cut:
         """Return results of one moment: of the named versions, or of every version."""
@@ -303,11 +304,15 @@ class Cut:
 
 
 class Store(Protocol):
-    """A database that offers ledger, catalog and journal over the same transactions."""
+    """A database that offers ledger, history, catalog and journal over the same transactions."""
 
     @property
     def ledger(self) -> Ledger:
         """The ledger."""
+
+    @property
+    def history(self) -> History:
+        """The history."""
 
     @property
     def catalog(self) -> Catalog:

@@ -1,0 +1,59 @@
+"""Reading a range of one partition, to its end and no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.records import Records
+from playhead.errors import OffsetOutOfRange
+from playhead.ports import Log
+
+READ_TIMEOUT_S = 1.0
+
+
+def check_retained(
+    retained: OffsetRange | None, place: TopicPartition, wanted: OffsetRange
+) -> None:
+    """Refuse a range that the log does not hold.
+
+    Raises:
+        OffsetOutOfRange: It is not retained.
+    """
+    held = OffsetRange(0, 0) if retained is None else retained
+    if not held.holds(wanted.start, wanted.end):
+        raise OffsetOutOfRange(
+            f"{wanted} is needed, and the topic holds {held}",
+            where=str(place),
+            safe="Nothing was changed.",
+            cure="Restore the topic from an archive, or replay under a new label.",
+        )
+
+
+def read_all(
+    log: Log, place: TopicPartition, wanted: OffsetRange, max_records: int
+) -> Iterator[Records]:
+    """Yield the records of a range, in order; ends when the *position* reaches the end.
+
+    Raises:
+        OffsetOutOfRange: The range is not retained.
+    """
+    check_retained(log.retained(place.topic).get(place.partition), place, wanted)
+    reader = log.reader(place.topic, {place.partition: wanted.start})
+    try:
+        position = wanted.start
+        while position < wanted.end:
+            for records in reader.read(max_records, READ_TIMEOUT_S):
+                cut = records.before(wanted.end)
+                position = cut.next
+                yield cut
+    finally:
+        reader.close()
+
+
+def read_one(log: Log, place: TopicPartition, wanted: OffsetRange) -> Records:
+    """Return the records of a range as one batch."""
+    whole = Records(place, [], [], [], [], wanted.start)
+    for records in read_all(log, place, wanted, max(1, len(wanted))):
+        whole = whole.followed_by(records)
+    return whole
