@@ -188,6 +188,7 @@ class SqliteLedger:
         fresh = move.after.generation != move.before.generation
         changed = self._db.run(
             "UPDATE playhead__cursor SET next = ?, generation = ?, batch = ?, "
+            "topic_id = coalesce(nullif(?, ''), topic_id), "
             "records = CASE WHEN ? THEN 0 ELSE records END + ?, "
             "dead = CASE WHEN ? THEN 0 ELSE dead END + ? "
             "WHERE version = ? AND topic = ? AND partition = ? "
@@ -195,6 +196,7 @@ class SqliteLedger:
             move.after.next,
             move.after.generation,
             move.after.batch,
+            move.topic_id,
             fresh,
             move.counts.records,
             fresh,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from playhead.cli.options import Globals, out, say, shared
+from playhead.cli.targets import target_of, where_to
 from playhead.errors import ConfigError
 
 if TYPE_CHECKING:
-    from playhead.ops.groups import Reset, Target
+    from playhead.ops.groups import Reset
 
 
 @click.group(epilog="Example: playhead groups describe --all-groups")
@@ -74,10 +74,7 @@ def describe(settings: Globals, group: str | None, *, all_groups: bool) -> None:
 @click.option("--group", required=True, help="The group.")
 @click.option("--topic", "topics", multiple=True, metavar="T[:0,1]", help="Only these [all].")
 @click.option("--all-topics", is_flag=True, help="Every topic that the group has read [default].")
-@click.option("--to-earliest", is_flag=True, help="To the first offset that is retained.")
-@click.option("--to-latest", is_flag=True, help="To the end of the log.")
-@click.option("--to-offset", type=click.IntRange(min=0), help="To this offset.")
-@click.option("--from-file", type=click.Path(path_type=Path), help="topic,partition,offset lines.")
+@where_to
 @click.option("--execute", is_flag=True, help="Do it; without this it is only shown.")
 @shared
 def reset(
@@ -100,7 +97,7 @@ def reset(
 
     if topics and all_topics:
         raise ConfigError("say --topic or --all-topics, not both")
-    found = op(settings.project(), group, topics, _target(settings, targets), execute=execute)
+    found = op(settings.project(), group, topics, target_of(settings, targets), execute=execute)
     undo = _undo(settings, found)
     if settings.json:
         content = [
@@ -143,17 +140,3 @@ def _undo(settings: Globals, found: Reset) -> str | None:
         f"playhead groups reset{where}{at} --group {shlex.quote(found.group)} "
         f"--from-file {shlex.quote(str(file))} --execute"
     )
-
-
-def _target(settings: Globals, targets: dict[str, object]) -> Target:
-    from playhead.ops.groups import Target
-
-    given = {k: v for k, v in targets.items() if v is not None and v is not False}
-    if len(given) != 1:
-        raise ConfigError("say one of --to-earliest --to-latest --to-offset --from-file")
-    (word, value), *_ = given.items()
-    if isinstance(value, Path):
-        return Target("file", file=settings.root / value)
-    if word == "to_offset" and isinstance(value, int):
-        return Target("offset", offset=value)
-    return Target(word.removeprefix("to_"))

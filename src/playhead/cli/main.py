@@ -44,6 +44,7 @@ for _command in (
     repair.diff,
     repair.promote,
     repair.rollback,
+    repair.rewind,
 ):
     cli.add_command(_command)
 

@@ -15,7 +15,7 @@ from playhead.core.slots import merge
 from playhead.engine.events import OnEvent, Restarted, Step
 from playhead.engine.process import process
 from playhead.engine.reading import check_retained, read_one
-from playhead.engine.restore import Restored, Restorer
+from playhead.engine.restore import Restored, Restorer, no_rows
 from playhead.engine.snapshots import whole
 from playhead.engine.task import Seat, Task
 from playhead.errors import Refused
@@ -193,6 +193,17 @@ class Resolver:
             )
         return self._rewind(seat, Decision(Act.REWIND, to, self.task.why))
 
+    def begin_anew(self, seat: Seat) -> None:
+        """Begin on a topic that was made again: nothing that was made of the old one counts."""
+        to = self.task.rewind[seat.place.partition]
+        generation = seat.cursor.generation + 1
+        seat.history = self.store.ledger.generations(self._name)[seat.place.partition]
+        checkpoint = Checkpoint(self.store.ledger.id, self._name, generation, 0, to)
+        self.member.commit({seat.place.partition: Committed(to, str(checkpoint))})
+        self.tell(Step("rewind intent"))
+        self._begin(seat, to, Restored(rows=no_rows(self.task)), why=self.task.why)
+        self.tell(Step("rewind stored"))
+
     def _rewind(self, seat: Seat, decision: Decision) -> Committed:
         """Begin a new generation at an offset, with state and table rows as of it."""
         generation, to = seat.cursor.generation + 1, decision.to
@@ -239,6 +250,7 @@ class Resolver:
             rows=restored.rows,
             gap_from=gap_from,
             upstream=self._upstream(),
+            topic_id=self.task.topic.id if self.task.anew else "",
             why=why,
         )
         self.store.ledger.commit(self._name, [move])

@@ -120,7 +120,7 @@ class _Walk:
                 at, more = self._advance(gathered, span, at)
                 counts += more
         rows = gathered.rows(_keys(self._of.task))
-        return Restored(gathered.slots, _empty(self._of.task) | rows, counts, self._healed)
+        return Restored(gathered.slots, no_rows(self._of.task) | rows, counts, self._healed)
 
     def _advance(self, gathered: Gathered, span: Span, at: int) -> tuple[int, Counts]:
         """Take the delta that begins here, or compute up to where one begins."""
@@ -162,7 +162,7 @@ def _keys(task: Task) -> dict[str, tuple[str, ...]]:
     return {t.physical: t.output.key for t in task.caller.targets if isinstance(t.output, Table)}
 
 
-def _empty(task: Task) -> dict[str, pl.DataFrame]:
+def no_rows(task: Task) -> dict[str, pl.DataFrame]:
     """Return each table without a row: a table that is named is replaced, even by nothing."""
     origin = {"_partition": pl.Int32(), "_offset": pl.Int64()}
     return {

@@ -56,7 +56,8 @@ class Session:
         # 5. Read the cursors, and check the lease.
         standings = self.store.ledger.standings(self.name)
         # 6. Check what must not have changed.
-        check_topics(self.log, self.task, {s.topic_id for s in standings.values()})
+        ids = set() if self.task.anew else {s.topic_id for s in standings.values()}
+        check_topics(self.log, self.task, ids)
         self._remember_outputs()
         retained = self.log.retained(topic)
         resolver = Resolver(self.task, self.log, self.store, member, self.tell, retained)
@@ -67,7 +68,10 @@ class Session:
                 raise CheckpointConflict(f"{self.name}: the lease was taken", where=str(place))
             # 7. The restart table. 8. Commit K again where it differs.
             seat = Seat(place, standing.cursor if standing else Cursor(0, 0, 0), epoch)
-            resolver.resolve(seat, *committed[place.partition])
+            if self.task.anew:
+                resolver.begin_anew(seat)
+            else:
+                resolver.resolve(seat, *committed[place.partition])
             check_position(self.task, place, seat.cursor, retained.get(place.partition))
             self.seats[place.partition] = seat
 

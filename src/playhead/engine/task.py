@@ -30,6 +30,7 @@ class Task:
         accept_gap: Whether the user accepted a skip in so many words.
         rewind: Offsets to rewind to, by partition, once nothing is pending; empty: none.
         why: Why it is rewound, for the audit.
+        anew: Whether the source was made again, and the rewind begins on the new one from nothing.
         outputs: Its physical topics, as they were when the task was made.
         writer: ``pipeline@label`` of the app's version that writes the source, or None.
         rules: When snapshots are saved, and how long deltas are kept.
@@ -44,6 +45,7 @@ class Task:
     accept_gap: bool = False
     rewind: Mapping[int, int] = field(default_factory=dict)
     why: str = ""
+    anew: bool = False
     outputs: tuple[TopicInfo, ...] = ()
     writer: str | None = None
     rules: Rules = field(default_factory=Rules)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.targets import Target, resolve
 from playhead.errors import ConfigError, LogFailed, OffsetOutOfRange, PartlyDone, Refused
 from playhead.ports import GroupInfo, Log
 from playhead.project import Project
@@ -56,21 +57,6 @@ class Reset:
     moves: Mapping[TopicPartition, tuple[int | None, int]]
     executed: bool
     undo: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to: one of Kafka's words.
-
-    Attributes:
-        word: ``earliest``, ``latest``, ``offset`` or ``file``.
-        offset: For ``offset``.
-        file: For ``file``: ``topic,partition,offset`` lines.
-    """
-
-    word: str
-    offset: int = 0
-    file: Path | None = None
 
 
 def describe(project: Project, group: str | None = None) -> list[GroupStatus]:
@@ -175,14 +161,10 @@ def _targets(
     target: Target,
 ) -> dict[TopicPartition, int]:
     if target.word == "file":
-        offsets = _from_file(target.file or Path())
+        offsets = from_file(target.file or Path())
     else:
         places = _places(log, before, wanted, group)
-        offsets = {}
-        for place in places:
-            held = log.retained(place.topic)[place.partition]
-            word = {"earliest": held.start, "latest": held.end, "offset": target.offset}
-            offsets[place] = word[target.word]
+        offsets = resolved(log, places, before, target)
     for place, at in sorted(offsets.items()):
         ranges = log.retained(place.topic)
         if place.partition not in ranges:
@@ -222,7 +204,35 @@ def _places(
     return found
 
 
-def _from_file(path: Path) -> dict[TopicPartition, int]:
+def resolved(
+    log: Log,
+    places: Sequence[TopicPartition],
+    prior: Mapping[TopicPartition, int],
+    target: Target,
+) -> dict[TopicPartition, int]:
+    """Return the offset that a target means in each partition.
+
+    Raises:
+        ConfigError: It counts from a position that does not exist.
+    """
+    offsets = {}
+    held = {topic: log.retained(topic) for topic in {place.topic for place in places}}
+    times: dict[str, Mapping[int, int | None]] = {}
+    if target.word == "time":
+        times = {topic: log.offset_at(topic, target.number) for topic in held}
+    for place in places:
+        at = times.get(place.topic, {}).get(place.partition)
+        kept = held[place.topic][place.partition]
+        offsets[place] = resolve(target, prior.get(place), kept, at)
+    return offsets
+
+
+def from_file(path: Path) -> dict[TopicPartition, int]:
+    """Return the offsets that a file of ``topic,partition,offset`` lines names.
+
+    Raises:
+        ConfigError: It cannot be read, or a line says something else.
+    """
     offsets: dict[TopicPartition, int] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

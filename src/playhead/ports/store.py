@@ -65,6 +65,7 @@ class Move:
         dead: Dead letters of the batch.
         gap_from: For an accepted gap: where the cursor stood.
         upstream: Where a generation begins: the generations of the version that writes the source.
+        topic_id: Where a generation begins on another topic of the same name: its id.
         why: For the audit, where a generation begins.
     """
 
@@ -78,6 +79,7 @@ class Move:
     dead: Sequence[DeadLetter] = ()
     gap_from: int | None = None
     upstream: Upstream = field(default_factory=dict)
+    topic_id: str = ""
     why: str = ""
 
 

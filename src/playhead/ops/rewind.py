@@ -1,0 +1,214 @@
+"""Move a version's own playhead back; state and table go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from playhead.core.offsets import TopicPartition
+from playhead.core.targets import Target
+from playhead.engine.events import OnEvent, listener
+from playhead.engine.worker import settled
+from playhead.errors import ConfigError, OffsetOutOfRange, PlayheadError, Refused
+from playhead.ops import versions
+from playhead.ops.groups import from_file, resolved
+from playhead.ops.mirror import refresh
+from playhead.ops.versions import Known
+from playhead.ports import Log, Store, VersionRow
+from playhead.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """What a rewind moves.
+
+    Attributes:
+        version: ``pipeline@label``.
+        group: Its consumer group.
+        moves: Prior and new offset of each partition that is moved.
+        generation: Generation after it; before it, where it was only shown.
+        cursor: The next offset to read after it, in partition order.
+        topic: The physical topic.
+        executed: Whether it was done, or only shown.
+        remark: What could not be done afterwards, if anything.
+    """
+
+    version: str
+    group: str
+    moves: Mapping[TopicPartition, tuple[int, int]]
+    generation: int
+    cursor: list[int]
+    topic: str
+    executed: bool
+    remark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        name: ``pipeline`` (its live version) or ``pipeline@label``.
+        target: Where to.
+        partitions: ``topic`` or ``topic:0,1``; empty means every partition.
+        execute: Do it; otherwise only say what would be done.
+        reason: For the audit.
+    """
+
+    name: str
+    target: Target
+    partitions: Sequence[str] = ()
+    execute: bool = False
+    reason: str | None = None
+
+
+def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> Rewound:
+    """Rewind a version: a new generation begins at the offsets, with state and rows as of them.
+
+    Other versions are not touched. What the version published stays in its topic, under its older
+    generation.
+
+    Raises:
+        ConfigError: No such version, partition or offset.
+        Refused: Something runs, the code has changed, or a target lies ahead of the cursor.
+        OffsetOutOfRange: A target is not retained, or the state as of it cannot be had.
+    """
+    with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+        known = Known.read(project, store)
+        row = recorded(known, request.name)
+        versions.refuse_changed(row, known.version(row.name), project)
+        if request.target.word == "earliest" and request.execute:
+            row = _outputs_anew(log, store, row)
+            known = Known.read(project, store)
+        moves = _moves(log, store, row, request)
+        info = log.describe_group(row.group)
+        if info.members:
+            raise Refused(
+                f"group {row.group} has members: {', '.join(info.members)}",
+                safe="Nothing was changed.",
+                cure="Stop them, then rewind again.",
+            )
+        if not request.execute:
+            return _result(store, row, moves, executed=False)
+        task = versions.task_of(known, project, log, row)
+        why = request.reason or "playhead rewind"
+        anew = _recreated(log, store, row)
+        task = replace(
+            task, rewind={p.partition: to for p, (_, to) in moves.items()}, why=why, anew=anew
+        )
+        intent = {str(place): to for place, (_, to) in moves.items()}
+        run = store.journal.begin_run("rewind", row.name, {"to": intent, "reason": request.reason})
+        with settled(task, log, project.open_store, listener(tell)) as session:
+            store.journal.finish_run(run, {"cursor": session.positions})
+        remark = None
+        try:
+            refresh(project, store)
+        except PlayheadError as error:
+            remark = f"{error.message}; playhead query builds it"
+        return replace(_result(store, row, moves, executed=True), remark=remark)
+
+
+def recorded(known: Known, name: str) -> VersionRow:
+    """Return the version that is named; of a pipeline alone, the live one.
+
+    Raises:
+        ConfigError: There is no such version here, or it was never run.
+    """
+    pipeline, label = versions.split(name)
+    known.pipeline(pipeline)
+    row = known.rows.get(known.version(name).name) if label else known.live(pipeline)
+    if row is None:
+        raise ConfigError(
+            f"{name} has not run yet",
+            cure=f"playhead replay {name}" if label else "playhead run",
+        )
+    known.version(row.name)
+    return row
+
+
+def _moves(
+    log: Log, store: Store, row: VersionRow, request: Request
+) -> dict[TopicPartition, tuple[int, int]]:
+    standings = store.ledger.standings(row.name)
+    prior = {TopicPartition(row.source, p): s.cursor.next for p, s in standings.items()}
+    if not prior:
+        raise ConfigError(f"{row.name} has not run yet", cure="playhead run")
+    if request.target.word == "file":
+        offsets = from_file(request.target.file) if request.target.file else {}
+    else:
+        places = _places(row, prior, request.partitions)
+        offsets = resolved(log, places, prior, request.target)
+    held = log.retained(row.source)
+    anew = _recreated(log, store, row)
+    for place, to in sorted(offsets.items()):
+        if place not in prior:
+            raise ConfigError(f"{place} is not a partition that {row.name} reads")
+        kept = held[place.partition]
+        if not kept.holds(to, to):
+            raise OffsetOutOfRange(
+                f"offset {to} is not retained (the topic holds {kept})",
+                where=str(place),
+                safe="Nothing was changed.",
+                cure=f"Choose one in [{kept.start}, {min(kept.end, prior[place])}].",
+            )
+        if to > prior[place] and not anew:
+            raise Refused(
+                f"{row.name} stands at {prior[place]}: a rewind goes back, and {to} lies ahead",
+                where=str(place),
+                safe="Nothing was changed.",
+                cure=f"Choose one in [{kept.start}, {prior[place]}].",
+            )
+    return {place: (prior[place], to) for place, to in sorted(offsets.items())}
+
+
+def _places(
+    row: VersionRow, prior: Mapping[TopicPartition, int], wanted: Sequence[str]
+) -> list[TopicPartition]:
+    if not wanted:
+        return sorted(prior)
+    found = []
+    for text in wanted:
+        topic, _, some = text.partition(":")
+        if topic != row.source:
+            raise ConfigError(f"{row.name} reads {row.source}, not {topic}")
+        try:
+            found += [TopicPartition(topic, int(p)) for p in some.split(",") if some]
+        except ValueError as error:
+            raise ConfigError(f"--topic {text!r}: TOPIC or TOPIC:0,1") from error
+        found += [] if some else sorted(prior)
+    return found
+
+
+def _recreated(log: Log, store: Store, row: VersionRow) -> bool:
+    topic = log.topic(row.source)
+    ids = {s.topic_id for s in store.ledger.standings(row.name).values()}
+    return topic is not None and bool(ids - {topic.id})
+
+
+def _outputs_anew(log: Log, store: Store, row: VersionRow) -> VersionRow:
+    """Forget output topics that are gone: everything is about to be published again."""
+    ids = {
+        name: known
+        for name, known in row.topic_ids.items()
+        if (found := log.topic(name)) is not None and found.id == known
+    }
+    if ids == dict(row.topic_ids):
+        return row
+    row = replace(row, topic_ids=ids)
+    store.catalog.change(row)
+    return row
+
+
+def _result(
+    store: Store,
+    row: VersionRow,
+    moves: Mapping[TopicPartition, tuple[int, int]],
+    *,
+    executed: bool,
+) -> Rewound:
+    standings = store.ledger.standings(row.name)
+    cursors = [standings[p].cursor for p in sorted(standings)]
+    generation = max(c.generation for c in cursors)
+    at = [c.next for c in cursors]
+    return Rewound(row.name, row.group, moves, generation, at, row.source, executed)
