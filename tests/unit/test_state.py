@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from playhead.core.offsets import TopicPartition
+from playhead.core.row_state import RowStates
 from playhead.core.slots import merge
-from playhead.core.state import RowStates, State
+from playhead.core.state import State
 from playhead.errors import FunctionFailed
 
 PLACE = TopicPartition("points", 2)
@@ -253,11 +254,28 @@ def test_new_columns_are_appended_and_other_columns_stay():
     assert out.select(frame.columns).equals(frame)
 
 
-def test_rolling_operators_are_not_there_yet():
-    assert not [name for name in dir(State) if name.startswith("rolling")]
-
-
 # --- slots -----------------------------------------------------------------------------------
+
+
+def test_shapes_are_those_of_every_slot_used_for_a_frame_without_rows_too():
+    state = new_state()
+    frame = rows([1.0], _timestamp=[datetime(2014, 9, 13, tzinfo=UTC)])
+    for one in (frame, frame.clear()):
+        state = new_state()
+        state.previous(one, y="x")
+        state.running_mean(one, by=[], y="x")
+        state.rolling_sum(one, rows=3, y="x")
+        state.rolling_max(one, span="1h", y="x")
+        assert state.shapes() == {
+            "previous.y": {"car": pl.Int64, "_value": pl.Float64},
+            "running_mean.y": {"car": pl.Int64, "_total": pl.Float64, "_count": pl.Int64},
+            "rolling_sum.y": {"car": pl.Int64, "_rows_3": pl.List(pl.Float64)},
+            "rolling_max.y": {
+                "car": pl.Int64,
+                "_span_3600000000_us": pl.List(pl.Float64),
+                "_times": pl.List(pl.Int64),
+            },
+        }
 
 
 def test_operator_and_new_name_name_the_slot():

@@ -1,7 +1,7 @@
 """Slots: the state of one operator of one version in one partition, and how it travels.
 
-Here is what a slot is, how it is merged and stored, what each operator carries in it, and what
-must never enter it. ``state.py`` rolls the operators over a batch.
+Here is what a slot is, and how it is merged and stored. What each operator carries in it is in
+``operators.py`` and ``rolling.py``; ``state.py`` computes them over a batch.
 
 A slot is a frame with one row per key. Its key columns come first: the key of the source, then
 the columns of ``by``; their names never begin with ``_``. What is carried for each key follows;
@@ -23,8 +23,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import date, datetime
 from math import isfinite
 from typing import Any
@@ -218,147 +217,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-# What is fed into a carried column: the source column and its dtype → an expression.
-
-
-def _as_is(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    return column
-
-
-def _widened(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Int64 or Float64, null as 0; an integer that does not fit is null here, and refused."""
-    wide = pl.Float64 if dtype.is_float() else pl.Int64
-    return column.cast(wide, strict=False).fill_null(0)
-
-
-def _seen(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    return column.is_not_null().cast(pl.Int64)
-
-
-def _one_zero(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """−0.0 as 0.0: the two are equal, so which of them is the least would be left to polars."""
-    if not dtype.is_float():
-        return column
-    return pl.when(column == 0).then(pl.lit(0.0, dtype)).otherwise(column)
-
-
-# Which dtypes an operator takes.
-
-
-def is_whole(dtype: pl.DataType) -> bool:
-    """Say whether values are added as Int64."""
-    return dtype.is_integer() or dtype == pl.Boolean
-
-
-def _any(dtype: pl.DataType) -> bool:
-    return not isinstance(dtype, pl.Array | pl.Categorical | pl.Enum | pl.Object)
-
-
-def _number(dtype: pl.DataType) -> bool:
-    return is_whole(dtype) or dtype.is_float()
-
-
-def _ordered(dtype: pl.DataType) -> bool:
-    # Not text: polars below 2 has no cum_min of it.
-    return dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One carried column: its name, what is fed into it, and how it rolls over a key."""
-
-    name: str
-    feed: Callable[[pl.Expr, pl.DataType], pl.Expr]
-    roll: Callable[[pl.Expr], pl.Expr]
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """One operator.
-
-    Attributes:
-        takes: Which dtypes it takes, and how an error says so.
-        parts: What it carries.
-        out: The new column, from the rolled parts.
-        carries_fed: Carry each key's last fed value; else its last rolled one.
-    """
-
-    takes: tuple[Callable[[pl.DataType], bool], str]
-    parts: tuple[Part, ...]
-    out: pl.Expr
-    carries_fed: bool = False
-
-
-_VALUE, _TOTAL, _COUNT = pl.col("_value"), pl.col("_total"), pl.col("_count")
-_ANYTHING = (_any, "any column but Array, Categorical, Enum and Object")
-_NUMBERS = (_number, "numbers and bools")
-_ORDERED = (_ordered, "numbers, bools, dates and times")
-TOTALS = Part("_total", _widened, lambda c: c.cum_sum())
-_COUNTS = Part("_count", _seen, lambda c: c.cum_sum())
-_MEAN = pl.when(_COUNT > 0).then(_TOTAL.cast(pl.Float64) / _COUNT.cast(pl.Float64))
-
-OPERATORS: Mapping[str, Operator] = {
-    "previous": Operator(
-        _ANYTHING, (Part("_value", _as_is, lambda c: c.shift(1)),), _VALUE, carries_fed=True
-    ),
-    "latest": Operator(_ANYTHING, (Part("_value", _as_is, lambda c: c.forward_fill()),), _VALUE),
-    "running_sum": Operator(_NUMBERS, (TOTALS,), _TOTAL),
-    "running_count": Operator(_ANYTHING, (_COUNTS,), _COUNT),
-    "running_mean": Operator(_NUMBERS, (TOTALS, _COUNTS), _MEAN),
-    "running_min": Operator(
-        _ORDERED, (Part("_value", _one_zero, lambda c: c.cum_min().forward_fill()),), _VALUE
-    ),
-    "running_max": Operator(
-        _ORDERED, (Part("_value", _one_zero, lambda c: c.cum_max().forward_fill()),), _VALUE
-    ),
-}
-
-
-# What may be wrong at a row, and its cure.
-NAN = (
-    "NaN would stay in the key's state for ever",
-    'Make it null before the call: pl.col("{source}").fill_nan(None).',
-)
-NAN_TOTAL = (
-    "infinity and minus infinity add up to NaN, which would stay in the key's state for ever",
-    'Make infinities null before the call: pl.when(pl.col("{source}").is_finite()).',
-)
-OVERFLOW = (
-    "the total does not fit 64 bits",
-    'Add floats: pl.col("{source}").cast(pl.Float64), in a new version.',
-)
-
-
-def unfit(operator: str, source: str, dtype: pl.DataType) -> pl.Expr:
-    """Say of each row whether its value must not enter: NaN, or an integer too wide to add."""
-    column = pl.col(source)
-    if is_whole(dtype) and TOTALS in OPERATORS[operator].parts:
-        return column.is_not_null() & column.cast(pl.Int64, strict=False).is_null()
-    return _has_nan(column, dtype)
-
-
-def _has_nan(column: pl.Expr, dtype: Any) -> pl.Expr:  # noqa: ANN401  polars: class or instance
-    """Say of each row whether there is a NaN in it, inside lists and structs too; never null."""
-    found = pl.lit(value=False)
-    if dtype.is_float():
-        found = column.is_nan()
-    elif isinstance(dtype, pl.List):
-        found = column.list.eval(_has_nan(pl.element(), dtype.inner)).list.any()
-    elif isinstance(dtype, pl.Struct):
-        inner = [_has_nan(column.struct.field(f.name), f.dtype) for f in dtype.fields]
-        found = pl.any_horizontal(inner)
-    return found.fill_null(value=False)
-
-
-def lost(fed: pl.Series, totals: pl.Series) -> pl.Series:
-    """Say of each row whether adding it gave NaN, or wrapped around (polars does so silently).
-
-    Two summands of one sign whose sum has the other have wrapped; so, too, does ``totals - fed``
-    give back the total before, exactly.
-    """
-    if totals.dtype.is_float():
-        return totals.is_nan()
-    before = totals - fed
-    return ((before >= 0) == (fed >= 0)) & ((totals >= 0) != (fed >= 0))

@@ -18,9 +18,10 @@ from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
 from playhead.core.past import Counts
 from playhead.core.records import Outgoing, Records
+from playhead.core.row_state import RowStates
 from playhead.core.schema import KEY_TYPES, Column, Schema
 from playhead.core.slots import Slots
-from playhead.core.state import RowStates, State
+from playhead.core.state import State
 from playhead.errors import DeclarationError, FunctionFailed, PlayheadError
 from playhead.ports import DeadLetter
 
