@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from playhead.core import outputs
-from playhead.core.codec import encode_keys
-from playhead.core.declare import Pipeline, Table, Version
+from playhead.core.codec import META, TOMBSTONE
+from playhead.core.declare import Pipeline, Table, Topic, Version
+from playhead.core.keys import in_utc, key_reader, message_key
 from playhead.core.offsets import TopicPartition
+from playhead.core.outputs import Target
 from playhead.core.records import Records
 from playhead.core.slots import Slots, decode, encode, merge
 from playhead.engine.call import Caller
 
 Outputs = dict[str, list[dict[str, Any]]]
+_META = {*META, TOMBSTONE, "_value"}
 
 
 def run(
@@ -30,10 +33,13 @@ def run(
     Args:
         pipeline: A pipeline (its first version) or a version.
         rows: Values of the source topic's records, in log order; offsets are 0, 1, 2, …
+            Of each, ``_timestamp`` (a datetime, or milliseconds), ``_key`` and ``_value`` (bytes)
+            are the record's own; with ``_tombstone`` true its value is null.
         cuts: Batch sizes; None is one batch.
 
     Returns:
-        For each output by its name: a table's rows, the last of each key, or a topic's values.
+        For each output by its name: a table's rows, the last of each key, or a topic's values
+        (a null value is ``{"_tombstone": True}`` with the columns of the key).
 
     Raises:
         AssertionError: Two cuts give other results: the function depends on where batches end.
@@ -72,42 +78,75 @@ def _compare(
 
 
 def _records(version: Version, rows: Sequence[Mapping[str, Any]]) -> Records:
-    place = TopicPartition(version.source.name, 0)
-    key = version.source.key
-    values = [msgspec.json.encode(dict(row)) for row in rows]
-    keys: list[bytes | None] = [b"" if key else None] * len(rows)
-    if key and rows:
-        with suppress(TypeError, AttributeError, pl.exceptions.PolarsError):  # told when decoded
-            keys = list(encode_keys(pl.DataFrame([{k: r.get(k) for k in key} for r in rows]), key))
-    offsets = range(len(rows))
-    return Records(place, offsets, [0] * len(rows), keys, values, len(rows))
+    source = version.source
+    records = Records(TopicPartition(source.name, 0), range(len(rows)), [], [], [], len(rows))
+    times, keys, values = [], [], []
+    for row in rows:
+        fields = {name: value for name, value in row.items() if name not in _META}
+        time = row.get("_timestamp", 0)
+        times.append(time if isinstance(time, int) else round(in_utc(time).timestamp() * 1000))
+        values.append(None if row.get(TOMBSTONE) else _value(source, row, fields))
+        keys.append(row.get("_key", _key(source.key, fields)))
+    return replace(records, timestamps_ms=times, keys=keys, values=values)
+
+
+def _value(source: Topic, row: Mapping[str, Any], fields: Mapping[str, Any]) -> bytes:
+    if source.schema is None and isinstance(row.get("_value"), bytes):
+        return bytes(row["_value"])
+    return msgspec.json.encode(fields)
+
+
+def _key(key: Sequence[str], fields: Mapping[str, Any]) -> bytes | None:
+    if not key:
+        return None
+    try:
+        return message_key([fields.get(k) for k in key])
+    except (TypeError, msgspec.MsgspecError):
+        return b""  # what is wrong with it is told when the row is decoded
 
 
 def _pass(caller: Caller, records: Records, cut: int | None) -> Outputs:
     slots: Slots = {}
     tables: dict[str, list[pl.DataFrame]] = {}
     found: Outputs = {t.output.name: [] for t in caller.targets}
-    named = {t.physical: t.output.name for t in caller.targets}
+    gone_of = {t.physical: (t.output.name, _tombstone_of(t)) for t in caller.targets}
     size = cut or max(1, len(records))
     for begin in range(0, len(records), size):
         part = slice(begin, begin + size)
-        batch = Records(
-            records.source,
-            records.offsets[part],
-            records.timestamps_ms[part],
-            records.keys[part],
-            records.values[part],
-            min(begin + size, len(records)),
+        batch = replace(
+            records,
+            offsets=records.offsets[part],
+            timestamps_ms=records.timestamps_ms[part],
+            keys=records.keys[part],
+            values=records.values[part],
+            next=min(begin + size, len(records)),
         )
         outcome = caller.call(batch, slots, 1)
         slots = merge(slots, decode(encode(outcome.delta)))
         for physical, rows in outcome.rows.items():
             tables.setdefault(physical, []).append(rows)
         for out in outcome.outgoing:
-            found[named[out.topic]] += [msgspec.json.decode(v) for v in out.values if v is not None]
+            name, gone = gone_of[out.topic]
+            found[name] += [
+                gone(key) if value is None else msgspec.json.decode(value)
+                for key, value in zip(out.keys, out.values, strict=True)
+            ]
     for target in caller.targets:
         if isinstance(target.output, Table) and target.physical in tables:
-            folded = outputs.fold(pl.concat(tables[target.physical]), target.output.key)
+            folded = outputs.table_of(tables[target.physical], target)
             columns = [c.name for c in target.schema]
             found[target.output.name] = folded.sort(target.output.key).select(columns).to_dicts()
     return found
+
+
+def _tombstone_of(target: Target) -> Callable[[bytes | None], dict[str, Any]]:
+    """Return what a null value of a topic is shown as, from its message key."""
+    columns = [c for c in target.schema if c.name in target.output.key]
+    ordered = sorted(columns, key=lambda c: target.output.key.index(c.name))
+    read = key_reader(ordered) if ordered else lambda _key: []
+
+    def gone(key: bytes | None) -> dict[str, Any]:
+        values = read(key or b"")
+        return {TOMBSTONE: True, **{c.name: v for c, v in zip(ordered, values, strict=True)}}
+
+    return gone

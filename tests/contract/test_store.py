@@ -633,6 +633,50 @@ def test_a_new_generation_replaces_rows_and_state_of_its_partition_only(store: S
     }
 
 
+def gone(move: Move, *dead: bool) -> Move:
+    """Return a batch whose i-th row says whether its key is gone."""
+    ((name, rows),) = move.rows.items()
+    return replace(move, rows={name: rows.with_columns(pl.Series("_tombstone", dead))})
+
+
+def test_a_batch_deletes_the_rows_that_are_gone_and_writes_the_others(store: Store) -> None:
+    writer = started(store)
+    (row,) = writer.version.tables
+    writer.commit(writer.batch(0, (1, 1.0), (2, 2.0), (3, 3.0)))
+    writer.commit(gone(writer.batch(0, (1, None), (2, 2.5), (9, None)), True, False, True))
+    assert rows_of(store, row) == [(2, 2.5, 0, 4), (3, 3.0, 0, 2)]
+    writer.commit(writer.batch(0, (1, 7.0)))
+    assert rows_of(store, row)[0] == (1, 7.0, 0, 6)
+
+
+def test_a_batch_may_only_delete(store: Store) -> None:
+    writer = started(store)
+    writer.commit(writer.batch(0, (1, 1.0)))
+    writer.commit(gone(writer.batch(0, (1, None)), True))
+    assert rows_of(store, writer.version.tables[0]) == []
+
+
+def test_deleting_goes_by_the_whole_key(store: Store) -> None:
+    columns = {"k": int, "day": date, "at": datetime, "v": float | None}
+    row = table(columns=columns, key=("day", "k", "at"))
+    writer = started(store, version=a_version(tables=[row]))
+    noon, day = datetime(2026, 11, 1, 12, tzinfo=UTC), date(2026, 11, 1)
+    rows = [(1, day, noon, 1.0), (2, day, noon, 2.0), (1, day, noon.replace(hour=13), 3.0)]
+    writer.commit(writer.batch(0, *rows))
+    writer.commit(gone(writer.batch(0, (*rows[0][:3], None)), True))
+    assert [r[:4] for r in rows_of(store, row)] == [rows[2], rows[1]]
+
+
+def test_a_key_of_another_partition_is_not_deleted(store: Store) -> None:
+    writer = started(store, 0, 1)
+    writer.commit(writer.batch(0, (1, 1.0)))
+    before = everything(store)
+    with pytest.raises(FunctionFailed, match="a key belongs to one partition") as e:
+        writer.commit(gone(writer.batch(1, (1, None)), True))
+    assert e.value.where == f"{SOURCE}[1]@0"
+    assert everything(store) == before
+
+
 def test_records_count_the_generation(store: Store) -> None:
     writer = two_full_partitions(store)
     writer.commit(writer.rewind(0, 1))

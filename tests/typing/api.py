@@ -24,6 +24,12 @@ def total_v2(frame: pl.DataFrame, state: Any) -> pl.DataFrame:
     return frame
 
 
+@total.version("v3", frame="pandas")
+def total_v3(frame: Any, state: Any) -> dict[ph.Table, Any]:
+    return {totals: frame}
+
+
+assert_type(app.topic("gone", key=["id"], value={"id": int}, tombstones=True), ph.Topic)
 assert_type(total, ph.Pipeline)
 assert_type(total_v2, ph.Version)
 assert_type(app.pipeline(points, to=[totals], name="copy", version="v1"), ph.Pipeline)

@@ -221,7 +221,7 @@ def test_a_declared_type_is_compared_with_the_returned_one_before_any_data():
     failure(lambda: caller(pipeline(text, table=TABLE)), "'x'", "Float64", "String")
 
 
-@pytest.mark.parametrize("returned", [None, 5, {}, [1]], ids=repr)
+@pytest.mark.parametrize("returned", [None, 5, {"a": 1}, [1]], ids=repr)
 def test_a_function_returns_a_frame(returned):
     def wrong(points, state):
         return returned

@@ -16,6 +16,7 @@ from playhead.adapters.sqlite_file import SqliteFile, quoted
 from playhead.adapters.sqlite_history import SqliteHistory, write_past
 from playhead.adapters.sqlite_journal import SqliteJournal
 from playhead.core.checkpoint import Cursor
+from playhead.core.codec import TOMBSTONE
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts
 from playhead.errors import CheckpointConflict, FunctionFailed, Refused, StoreFailed
@@ -313,10 +314,13 @@ def _conflict(version: str, place: TopicPartition, what: str) -> CheckpointConfl
 
 
 def _write_rows(db: SqliteFile, table: str, rows: pl.DataFrame, place: TopicPartition) -> None:
-    """Upsert folded rows; a row never moves to another partition."""
+    """Upsert folded rows and delete those that are gone; a row never moves to another partition."""
+    key = [name for (name,) in db.all(f"SELECT name FROM pragma_table_info('{table}') WHERE pk")]
+    if TOMBSTONE in rows.columns:
+        _delete_rows(db, table, key, (rows.filter(TOMBSTONE), place))
+        rows = rows.filter(~pl.col(TOMBSTONE).fill_null(value=False)).drop(TOMBSTONE)
     if not len(rows):
         return
-    key = [name for (name,) in db.all(f"SELECT name FROM pragma_table_info('{table}') WHERE pk")]
     names = [quoted(c) for c in rows.columns]
     updates = ", ".join(f"{n} = excluded.{n}" for n in names)
     written = db.run_many(
@@ -327,12 +331,30 @@ def _write_rows(db: SqliteFile, table: str, rows: pl.DataFrame, place: TopicPart
         stored(rows).rows(),
     )
     if written != len(rows):
-        raise _on_two_partitions(db, table, key, rows, place)
+        raise _on_two_partitions(db, table, key, (rows, place)) or FunctionFailed(
+            f"{table}: a key belongs to one partition", where=str(place)
+        )
+
+
+def _delete_rows(
+    db: SqliteFile, table: str, key: Sequence[str], gone: tuple[pl.DataFrame, TopicPartition]
+) -> None:
+    """Delete rows by their keys; one that another partition wrote is not this one's to delete."""
+    rows, place = gone
+    conflict = _on_two_partitions(db, table, key, gone)
+    if conflict is not None:
+        raise conflict
+    match = " AND ".join(f"{quoted(k)} = ?" for k in key)
+    db.run_many(
+        f"DELETE FROM {quoted(table)} WHERE {match} AND _partition = ?",
+        [(*values, place.partition) for values in stored(rows).select(key).rows()],
+    )
 
 
 def _on_two_partitions(
-    db: SqliteFile, table: str, key: Sequence[str], rows: pl.DataFrame, place: TopicPartition
-) -> FunctionFailed:
+    db: SqliteFile, table: str, key: Sequence[str], written: tuple[pl.DataFrame, TopicPartition]
+) -> FunctionFailed | None:
+    rows, place = written
     match = " AND ".join(f"{quoted(k)} = ?" for k in key)
     keys = stored(rows).select(key).rows()
     for row, values in zip(rows.iter_rows(named=True), keys, strict=True):
@@ -351,7 +373,7 @@ def _on_two_partitions(
                 safe="Nothing of this batch was stored.",
                 cure="Key the source topic by the table's key, or forward it into a topic that is.",
             )
-    return FunctionFailed(f"{table}: a key belongs to one partition", where=str(place))
+    return None
 
 
 def stored(rows: pl.DataFrame) -> pl.DataFrame:

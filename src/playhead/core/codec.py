@@ -8,18 +8,20 @@ equal names the last counts, NaN and integers past 64 bits are errors, ``1.0`` i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 import msgspec
 import polars as pl
 
-from playhead.core.declare import Topic
+from playhead.core.ends import Topic
+from playhead.core.keys import in_utc, key_reader, message_key
 from playhead.core.records import Records
 from playhead.core.schema import Column, Kind, Schema
 from playhead.errors import BadRecord, DeclarationError
 
 ORIGIN = ("_partition", "_offset")
+TOMBSTONE = "_tombstone"
 META: dict[str, pl.DataType] = {
     "_partition": pl.Int32(),
     "_offset": pl.Int64(),
@@ -100,6 +102,7 @@ def _type_of(column: Column) -> Any:  # noqa: ANN401  a type expression for msgs
 
 
 def _struct(schema: Schema) -> type[msgspec.Struct]:
+    """Return a type for msgspec whose fields f0, f1, … are the columns, by their names in JSON."""
     fields: list[Any] = []
     for i, column in enumerate(schema):
         found = _type_of(column)
@@ -168,8 +171,15 @@ class Decoder:
         self._columns = topic.schema
         values = columns_schema(topic.schema) if topic.schema else {"_value": pl.Binary()}
         self.schema: dict[str, pl.DataType] = {**values, **META}
+        if topic.tombstones:
+            self.schema[TOMBSTONE] = pl.Boolean()
         if topic.schema is not None:
-            self._decode = value_decoder(topic.schema)
+            self._row = _struct(topic.schema)
+            self._decode = msgspec.json.Decoder(self._row).decode
+            at = {c.name: f"f{i}" for i, c in enumerate(topic.schema)}
+            self._key_fields = [at[k] for k in topic.key]
+            kinds = {c.name: c for c in topic.schema}
+            self._key_of = key_reader([kinds[k] for k in topic.key]) if topic.key else None
 
     def empty(self) -> pl.DataFrame:
         """Return a zero-row frame with every column and its dtype."""
@@ -190,27 +200,33 @@ class Decoder:
             META["_timestamp"]
         )
         columns["_key"] = pl.Series(records.keys, dtype=pl.Binary)
+        if self._topic.tombstones:
+            gone = [value is None for value in records.values]
+            columns[TOMBSTONE] = pl.Series(gone, dtype=pl.Boolean)
         if self._topic.key and None in records.keys:
             at = list(records.keys).index(None)
             raise self._bad(
                 records,
                 at,
-                f"the record has no key, but the topic declares key={self._topic.key[0]}: "
+                f"the record has no key, but the topic declares key={', '.join(self._topic.key)}: "
                 "records without one lie in any partition",
             )
         return pl.DataFrame(columns)
 
     def _values(self, records: Records) -> dict[str, pl.Series]:
         if self._columns is None:
-            if None in records.values:
+            if None in records.values and not self._topic.tombstones:
                 at = list(records.values).index(None)
                 raise self._bad(records, at, "the value is null")
             return {"_value": pl.Series(records.values, dtype=pl.Binary)}
         rows: list[Any] = []
-        decode = self._decode
+        decode: Callable[[Any], Any] = self._decode
+        if self._topic.tombstones and None in records.values:
+            keys = iter(records.keys)
+            decode = lambda value: self._one(value, next(keys))  # noqa: E731  else as fast as it is
         try:
             for value in records.values:
-                rows.append(decode(value))  # type: ignore[arg-type]  # noqa: PERF401  len(rows) names the bad one
+                rows.append(decode(value))  # noqa: PERF401  len(rows) names the bad one
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError) as error:
             raise self._bad(records, len(rows), self._why(records, len(rows), error)) from error
         try:
@@ -223,10 +239,21 @@ class Decoder:
                     raise self._bad(records, at, self._why(records, at, error)) from error
             raise
 
+    def _one(self, value: bytes | None, key: bytes | None) -> Any:  # noqa: ANN401  a struct
+        """Return a row, or for a null value one of which only the key is known."""
+        if value is not None:
+            return self._decode(value)
+        row = dict.fromkeys(self._row.__struct_fields__)
+        if self._key_of is not None and key is not None:
+            row.update(zip(self._key_fields, self._key_of(key), strict=True))
+        return self._row(**row)
+
     def _why(self, records: Records, at: int, error: Exception) -> str:
         value = records.values[at]
+        if value is None and self._topic.tombstones:
+            return f"the value is null, and the key {records.keys[at]!r} cannot be read: {error}"
         if value is None:
-            return "the value is null, and the topic declares columns"
+            return "the value is null, and the topic does not say tombstones=True"
         shown = value[:80].decode("utf-8", "replace") + ("…" if len(value) > 80 else "")
         return f"cannot be decoded as JSON: {error}; the value is {shown!r}"
 
@@ -248,7 +275,7 @@ def _columns(schema: Schema, rows: Sequence[Any]) -> dict[str, pl.Series]:
 
 def _series(kind: Kind, values: list[Any]) -> pl.Series:
     if kind.name == "datetime":
-        values = [_in_utc(v) for v in values]
+        values = [None if v is None else in_utc(v) for v in values]
     elif kind.name in {"list", "dict"}:
         values = [_plain(msgspec.to_builtins(v, builtin_types=_NATIVE)) for v in values]
     return pl.Series(values, dtype=dtype_of(kind))
@@ -256,19 +283,12 @@ def _series(kind: Kind, values: list[Any]) -> pl.Series:
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  nested values
     if isinstance(value, datetime):
-        return _in_utc(value)
+        return in_utc(value)
     if isinstance(value, list):
         return [_plain(v) for v in value]
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return value
-
-
-def _in_utc(value: datetime | None) -> datetime | None:
-    """Return a time in UTC; a naive one is UTC already."""
-    if value is None:
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def encode_rows(frame: pl.DataFrame, columns: Sequence[str]) -> list[bytes]:
@@ -279,18 +299,5 @@ def encode_rows(frame: pl.DataFrame, columns: Sequence[str]) -> list[bytes]:
 
 
 def encode_keys(frame: pl.DataFrame, key: Sequence[str]) -> list[bytes]:
-    """Return each row's message key as UTF-8 text; several columns make a JSON array."""
-    if len(key) == 1:
-        text = _text_of(instance(frame.schema[key[0]]))
-        return [text(value) for value in frame.get_column(key[0]).to_list()]
-    encode = msgspec.json.Encoder().encode
-    return [encode(list(row)) for row in frame.select(list(key)).iter_rows()]
-
-
-def _text_of(dtype: pl.DataType) -> Callable[[Any], bytes]:
-    if dtype == pl.String:
-        return lambda value: value.encode()
-    if dtype.is_integer():
-        return lambda value: b"%d" % value
-    encode = msgspec.json.Encoder().encode
-    return lambda value: encode(value).strip(b'"')
+    """Return each row's message key."""
+    return [message_key(row) for row in frame.select(list(key)).iter_rows()]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack
 
+from playhead.core.ends import Output, Table, Topic
 from playhead.core.naming import (
     LABEL_MAX,
     PHYSICAL_MAX,
@@ -18,8 +19,10 @@ from playhead.core.naming import (
     checked_topic,
     function_name,
 )
-from playhead.core.schema import Schema, key_of, schema_of
+from playhead.core.schema import key_of, schema_of
 from playhead.errors import DeclarationError
+
+__all__ = ["App", "Options", "Output", "Pipeline", "Table", "Topic", "Version", "VersionOptions"]
 
 Function = Callable[[Any, Any], Any]
 Key = str | Sequence[str] | None
@@ -30,6 +33,8 @@ class Options(TypedDict, total=False):
 
     Attributes:
         per: ``"frame"`` calls with a polars frame, ``"row"`` with one dict at a time.
+        frame: The kind of frame that a function gets and returns, ``"polars"``, ``"pandas"``
+            (Arrow-backed dtypes) or ``"arrow"`` (a pyarrow Table).
         start: Where a first start begins.
         reads: Files whose bytes the results depend on, relative to the project.
         group: Consumer group; default ``<pipeline>.<version>``.
@@ -38,6 +43,7 @@ class Options(TypedDict, total=False):
     """
 
     per: Literal["frame", "row"]
+    frame: Literal["polars", "pandas", "arrow"]
     start: Literal["earliest", "latest"]
     reads: Sequence[str]
     group: str | None
@@ -50,37 +56,6 @@ class VersionOptions(Options, total=False):
 
     source: Topic
     to: Sequence[Topic | Table]
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic with its key and the columns of its values (None: bytes as they are)."""
-
-    name: str
-    key: tuple[str, ...] = ()
-    schema: Schema | None = None
-    partitions: int | None = None
-    config: tuple[tuple[str, str], ...] = ()
-
-    def physical(self, label: str) -> str:
-        """Return the topic that one version writes."""
-        return f"{self.name}.{label}"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table that keeps the last row of each key (columns None: found by a dry run)."""
-
-    name: str
-    key: tuple[str, ...]
-    schema: Schema | None = None
-
-    def physical(self, label: str) -> str:
-        """Return the table that one version writes."""
-        return f"{self.name}__{label}"
-
-
-Output = Topic | Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +198,7 @@ class App:
         value: Mapping[str, Any] | type[bytes] | None = None,
         partitions: int | None = None,
         config: Mapping[str, str] | None = None,
+        tombstones: bool = False,
     ) -> Topic:
         """Declare a topic.
 
@@ -235,6 +211,8 @@ class App:
             partitions: Count for a topic that Playhead creates.
             config: Topic configuration for a topic that Playhead creates
                 (``retention.ms=-1`` unless given).
+            tombstones: Take a null value as a row: ``_tombstone`` true, its key from the message
+                key, its other columns null. Without it a null value is a bad record.
 
         Raises:
             DeclarationError: A name or a type cannot be used.
@@ -248,7 +226,8 @@ class App:
         schema = schema_of(value, f"{where}: topic {name}") if isinstance(value, Mapping) else None
         keys = key_of(key)
         check_key(keys, schema, f"{where}: topic {name}")
-        topic = Topic(name, keys, schema, partitions, tuple(sorted((config or {}).items())))
+        settings = tuple(sorted((config or {}).items()))
+        topic = Topic(name, keys, schema, partitions, settings, bool(tombstones))
         self.topics[name] = topic
         return topic
 

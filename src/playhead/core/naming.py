@@ -15,6 +15,11 @@ from playhead.errors import DeclarationError
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 NAME_MAX, LABEL_MAX, PHYSICAL_MAX, TOPIC_MAX = 40, 20, 63, 249
+_CHOICES = {
+    "per": ("frame", "row"),
+    "start": ("earliest", "latest"),
+    "frame": ("polars", "pandas", "arrow"),
+}
 
 _HERE = Path(__file__).parent
 
@@ -72,7 +77,7 @@ def check_options(options: Mapping[str, Any], kind: type[Any], where: str) -> No
             close = difflib.get_close_matches(option, known, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise DeclarationError(f"unknown option {option!r}{hint}", where=where)
-    for option, allowed in (("per", ("frame", "row")), ("start", ("earliest", "latest"))):
+    for option, allowed in _CHOICES.items():
         value = options.get(option, allowed[0])
         if value not in allowed:
             raise DeclarationError(

@@ -11,6 +11,7 @@ import polars as pl
 from playhead.core.codec import (
     CONVERT_ERRORS,
     ORIGIN,
+    TOMBSTONE,
     columns_schema,
     converter,
     encode_keys,
@@ -79,7 +80,8 @@ class Target:
 def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.DataFrame:
     """Return the target's columns and the origin, cast to their declared types and checked.
 
-    ``-0.0`` becomes ``0.0``; stores disagree on it.
+    ``-0.0`` becomes ``0.0``; stores disagree on it. Where ``_tombstone`` is true in a row, its
+    columns other than the key are null, and the column is kept; it is there for such rows alone.
 
     Raises:
         FunctionFailed: A column is missing or of another type; a value is null where it must
@@ -93,7 +95,11 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
                 f"it returned {', '.join(result.columns)}"
             )
         _check_type(result, column.name, columns_schema((column,))[column.name], name)
+    gone = _gone(result, name)
     wanted = columns_schema(target.schema)
+    if gone is not None:
+        others = [c for c in wanted if c not in target.output.key]
+        result = result.with_columns(pl.when(~gone).then(pl.col(c)).alias(c) for c in others)
     nested = [c for c in target.schema if wanted[c.name].is_nested() and len(result)]
     result = result.with_columns(_converted(result, c, name, place).alias(c.name) for c in nested)
     cast = result.select(
@@ -103,9 +109,12 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
         lost = cast[column.name].is_null() & result[column.name].is_not_null()
         _refuse_first(cast, lost, place, f"{name}.{column.name} does not fit {column.typed()}", "")
         if not column.nullable:
+            null = cast[column.name].is_null()
+            if gone is not None and column.name not in target.output.key:
+                null &= ~gone
             _refuse_first(
                 cast,
-                cast[column.name].is_null(),
+                null,
                 place,
                 f"{name}.{column.name} is null, and is declared {column.typed()}",
                 f"Declare it {column.typed()} | None, or fill it.",
@@ -117,7 +126,28 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
             f"{name}.{column.name} is NaN or infinite, which is not an output value",
             "Make it null: fill_nan(None).",
         )
-    return cast.with_columns(_unsigned_zero(pl.col(c), t).alias(c) for c, t in wanted.items())
+    cast = cast.with_columns(_unsigned_zero(pl.col(c), t).alias(c) for c, t in wanted.items())
+    return cast if gone is None else cast.with_columns(gone)
+
+
+def _gone(result: pl.DataFrame, output: str) -> pl.Series | None:
+    """Return which rows say that their key is gone; None where none does."""
+    if TOMBSTONE not in result.columns:
+        return None
+    gone = result.get_column(TOMBSTONE)
+    if gone.dtype not in {pl.Boolean(), pl.Null()}:
+        raise FunctionFailed(
+            f"column '{TOMBSTONE}' for {output} is {gone.dtype}, and must be Boolean",
+            cure=f'Cast it: pl.col("{TOMBSTONE}").cast(pl.Boolean).',
+        )
+    gone = gone.cast(pl.Boolean).fill_null(value=False)
+    return gone if gone.any() else None
+
+
+def nothing(schema: Schema) -> pl.DataFrame:
+    """Return a frame without rows, as an output of these columns takes it."""
+    origin = {"_partition": pl.Int32(), "_offset": pl.Int64()}
+    return pl.DataFrame(schema={**columns_schema(schema), **origin})
 
 
 def _check_type(result: pl.DataFrame, column: str, wanted: pl.DataType, output: str) -> None:
@@ -212,8 +242,24 @@ def _refuse_first(
 
 
 def fold(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Return the last row of each key, in the order in which the keys were last written."""
-    return rows.unique(subset=list(key), keep="last", maintain_order=True)
+    """Return the last row of each key, in the order in which the keys were last written.
+
+    ``_tombstone`` stays where it is true in a row.
+    """
+    folded = rows.unique(subset=list(key), keep="last", maintain_order=True)
+    if TOMBSTONE in rows.columns and not folded.get_column(TOMBSTONE).any():
+        folded = folded.drop(TOMBSTONE)
+    return folded
+
+
+def table_of(parts: Sequence[pl.DataFrame], target: Target) -> pl.DataFrame:
+    """Return a table's rows after several batches of folded rows: what is gone is not there."""
+    rows = pl.concat([nothing(target.schema), *parts], how="diagonal")
+    folded = fold(rows, target.output.key)
+    if TOMBSTONE in folded.columns:
+        kept = ~pl.col(TOMBSTONE).fill_null(value=False)
+        folded = folded.filter(kept).drop(TOMBSTONE)
+    return folded
 
 
 def outgoing_of(
@@ -222,13 +268,16 @@ def outgoing_of(
     """Return the records that a topic output publishes for ``rows``.
 
     A record has its input's timestamp, the declared key (the input's own, in its own partition,
-    where none is declared), and headers that say which version made it from which record.
+    where none is declared), and headers that say which version made it from which record. Where
+    ``_tombstone`` is true its value is null.
     """
     topic = target.output
     out = Outgoing(target.physical)
     times = dict(zip(records.offsets, records.timestamps_ms, strict=True))
     offsets = rows["_offset"].to_list()
     out.values = list(encode_rows(rows, [c.name for c in target.schema]))
+    if TOMBSTONE in rows.columns:
+        out.values = [None if g else v for g, v in zip(rows[TOMBSTONE], out.values, strict=True)]
     if isinstance(topic, Topic) and topic.key:
         keys = encode_keys(rows, topic.key)
         placed: dict[bytes, int] = {k: partition_of(k, target.partitions) for k in set(keys)}

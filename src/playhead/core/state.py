@@ -9,9 +9,11 @@ per operator in ``operators.OPERATORS``; windows are in ``rolling.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import polars as pl
 
+from playhead.core.kinds import appended, taken
 from playhead.core.offsets import TopicPartition
 from playhead.core.operators import (
     NAN,
@@ -25,17 +27,19 @@ from playhead.core.operators import (
 )
 from playhead.core.rolling import Span, Window, rolled, window_of
 from playhead.core.slots import Slots
-from playhead.core.uses import By, Call, Use, groups_of, no_key
+from playhead.core.uses import By, Call, Use, groups_of, no_frame, no_key
 from playhead.errors import FunctionFailed
 
 MAX_ROWS = 10_000
+F = TypeVar("F")  # a frame of the kind that the version asked for
 
 
 class State:
     """The state of one version in one partition, during one call of its function.
 
-    Each operator takes a polars frame and returns it with new columns appended, named by the
-    keywords: ``state.running_sum(points, total="metres")`` appends ``total``. The frame must carry
+    Each operator takes a polars frame (or the pandas frame or Arrow table that the version asked
+    for) and returns one of its kind with new columns appended, named by the keywords:
+    ``state.running_sum(points, total="metres")`` appends ``total``. The frame must carry
     ``_partition``, ``_offset`` and the key, in log order per key. Operator and new name together
     name the slot, which is used at most once in a call of the function. ``by`` names further
     columns, so that state is kept per key *and* for example per hour. Keys and ``by`` are int,
@@ -51,40 +55,40 @@ class State:
         self._changes: Slots = {}
         self._shapes: dict[str, pl.Schema] = {}
 
-    def previous(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def previous(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append the value of the key's previous row, null included; null for its first row."""
         return self._apply("previous", frame, by, new)
 
-    def latest(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def latest(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append the newest value that is not null, up to and including this row."""
         return self._apply("latest", frame, by, new)
 
-    def running_sum(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def running_sum(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append the total so far, Int64 or Float64; null adds nothing, and it begins at 0.
 
         Floats are added one after the other in log order, each sum rounded.
         """
         return self._apply("running_sum", frame, by, new)
 
-    def running_count(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def running_count(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append how many values so far are not null, Int64."""
         return self._apply("running_count", frame, by, new)
 
-    def running_mean(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def running_mean(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append ``running_sum`` / ``running_count``, Float64; null before any value."""
         return self._apply("running_mean", frame, by, new)
 
-    def running_min(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def running_min(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append the least value so far, in the column's dtype, −0.0 as 0.0; null before any."""
         return self._apply("running_min", frame, by, new)
 
-    def running_max(self, frame: pl.DataFrame, /, *, by: By = None, **new: str) -> pl.DataFrame:
+    def running_max(self, frame: F, /, *, by: By = None, **new: str) -> F:
         """Append the greatest value so far; otherwise as ``running_min``."""
         return self._apply("running_max", frame, by, new)
 
     def rolling_sum(
         self,
-        frame: pl.DataFrame,
+        frame: F,
         /,
         *,
         rows: int | None = None,
@@ -92,7 +96,7 @@ class State:
         by: By = None,
         max_rows: int = MAX_ROWS,
         **new: str,
-    ) -> pl.DataFrame:
+    ) -> F:
         """Append the total of a window, Int64 or Float64; 0 where it has no value.
 
         The window is the key's last ``rows`` rows, this one and rows with null included; or its
@@ -107,7 +111,7 @@ class State:
 
     def rolling_mean(
         self,
-        frame: pl.DataFrame,
+        frame: F,
         /,
         *,
         rows: int | None = None,
@@ -115,14 +119,14 @@ class State:
         by: By = None,
         max_rows: int = MAX_ROWS,
         **new: str,
-    ) -> pl.DataFrame:
+    ) -> F:
         """Append ``rolling_sum`` / the number of values, Float64; null where there are none."""
         window = window_of("rolling_mean", rows, span, max_rows)
         return self._apply("rolling_mean", frame, by, new, window)
 
     def rolling_min(
         self,
-        frame: pl.DataFrame,
+        frame: F,
         /,
         *,
         rows: int | None = None,
@@ -130,14 +134,14 @@ class State:
         by: By = None,
         max_rows: int = MAX_ROWS,
         **new: str,
-    ) -> pl.DataFrame:
+    ) -> F:
         """Append the least value of a window, −0.0 as 0.0; null where there are none."""
         window = window_of("rolling_min", rows, span, max_rows)
         return self._apply("rolling_min", frame, by, new, window)
 
     def rolling_max(
         self,
-        frame: pl.DataFrame,
+        frame: F,
         /,
         *,
         rows: int | None = None,
@@ -145,7 +149,7 @@ class State:
         by: By = None,
         max_rows: int = MAX_ROWS,
         **new: str,
-    ) -> pl.DataFrame:
+    ) -> F:
         """Append the greatest value of a window, −0.0 as 0.0; null where there are none."""
         window = window_of("rolling_max", rows, span, max_rows)
         return self._apply("rolling_max", frame, by, new, window)
@@ -161,15 +165,18 @@ class State:
     def _apply(
         self,
         operator: str,
-        frame: pl.DataFrame,
+        frame: F,
         by: By,
         new: Mapping[str, str],
         window: Window | None = None,
-    ) -> pl.DataFrame:
+    ) -> F:
         if not self._key:
             raise no_key(operator)
+        rows = taken(frame)
+        if rows is None:
+            raise no_frame(operator, frame)
         uses = [Use(operator, name, source) for name, source in new.items()]
-        call = Call(operator, frame, self._place, self._key, groups_of(operator, self._key, by))
+        call = Call(operator, rows, self._place, self._key, groups_of(operator, self._key, by))
         call.check(uses)
         for use in uses:
             if use.slot in self._shapes:
@@ -185,9 +192,10 @@ class State:
             )
             columns.append(column)
         self._shapes |= {slot: rows.schema for slot, rows in carried.items()}
-        if frame.height:
+        if rows.height:
             self._changes |= carried
-        return frame.with_columns(columns)
+        result: F = appended(frame, columns)
+        return result
 
 
 def _run(call: Call, use: Use, slot: pl.DataFrame | None) -> tuple[pl.Series, pl.DataFrame]:

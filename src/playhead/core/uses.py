@@ -153,11 +153,6 @@ def groups_of(operator: str, key: tuple[str, ...], by: By) -> list[str]:
 
 def _check_call(operator: str, frame: pl.DataFrame, groups: list[str], uses: list[Use]) -> None:
     """Refuse what is wrong with the call whatever the rows are."""
-    if not isinstance(frame, pl.DataFrame):
-        raise FunctionFailed(
-            f"{operator} takes a polars DataFrame, not {type(frame).__name__}",
-            cure="collect() a LazyFrame first; give State the frame before converting it.",
-        )
     if not uses:
         raise FunctionFailed(
             f"{operator} was given no new column",
@@ -227,4 +222,12 @@ def no_key(what: str) -> FunctionFailed:
     return FunctionFailed(
         f"{what}: state is kept per key, and the source of this pipeline declares none",
         cure='Declare it: app.topic(…, key="track_id").',
+    )
+
+
+def no_frame(operator: str, given: object) -> FunctionFailed:
+    """Return the error of a call with what is no frame."""
+    return FunctionFailed(
+        f"{operator} takes a polars DataFrame, not {type(given).__name__}",
+        cure="collect() a LazyFrame first; give State the frame before converting it.",
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from playhead.core import outputs
-from playhead.core.codec import CONVERT_ERRORS, Decoder, converter, kind_of, series
+from playhead.core.codec import Decoder, kind_of
 from playhead.core.declare import Output, Table, Topic, Version
+from playhead.core.kinds import handed
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
 from playhead.core.past import Counts
@@ -22,6 +22,7 @@ from playhead.core.row_state import RowStates
 from playhead.core.schema import KEY_TYPES, Column, Schema
 from playhead.core.slots import Slots
 from playhead.core.state import State
+from playhead.engine.returned import Found, frame_of, frames_of, rows_of
 from playhead.errors import DeclarationError, FunctionFailed, PlayheadError
 from playhead.ports import DeadLetter
 
@@ -66,8 +67,8 @@ class Caller:
         source = version.source
         if source.key and source.schema is None:
             raise DeclarationError(
-                f"topic {source.name} has key {source.key[0]!r}, but declares no columns to find "
-                "it in",
+                f"topic {source.name} has key {', '.join(source.key)}, but declares no columns to "
+                "find it in",
                 cure="Give it value={column: type}.",
             )
         self.version = version
@@ -75,20 +76,20 @@ class Caller:
         self.targets = self._targets(partitions)
 
     def _targets(self, partitions: Mapping[str, int]) -> tuple[Target, ...]:
-        result = None
+        place = TopicPartition(self.version.source.name, 0)
+        results: dict[Output, pl.DataFrame] = {}
         if not self.version.per_row:
-            place = TopicPartition(self.version.source.name, 0)
             empty = Records(place, (), (), (), (), 0)
-            result, _ = self._invoke(self.decoder.empty(), empty, {})
-            outputs.in_log_order(result, self.version.name, empty)
+            results, _ = self._invoke(self.decoder.empty(), empty, {})
         targets = []
         for output in self.version.outputs:
+            result = results.get(output)
             schema = output.schema or _found(output, result, self.version)
             _check_key(output, schema)
             physical = output.physical(self.version.label)
             target = Target(output, physical, schema, partitions.get(physical, 1))
             if result is not None:
-                outputs.take(result, target, TopicPartition(self.version.source.name, 0))
+                outputs.take(result, target, place)
             targets.append(target)
         return tuple(targets)
 
@@ -99,10 +100,12 @@ class Caller:
             BadRecord: A record cannot be decoded.
             FunctionFailed: The function raised, or returned what it must not.
         """
-        result, delta = self._invoke(self.decoder.frame(records), records, slots)
-        result = outputs.in_log_order(result, self.version.name, records)
+        results, delta = self._invoke(self.decoder.frame(records), records, slots)
         outgoing, rows = [], {}
         for target in self.targets:
+            result = results.get(target.output)
+            if result is None:
+                result = outputs.nothing(target.schema)
             taken = outputs.take(result, target, records.source)
             if isinstance(target.output, Table):
                 rows[target.physical] = outputs.fold(taken, target.output.key)
@@ -114,31 +117,29 @@ class Caller:
 
     def _invoke(
         self, frame: pl.DataFrame, records: Records, slots: Slots
-    ) -> tuple[pl.DataFrame, Slots]:
+    ) -> tuple[dict[Output, pl.DataFrame], Slots]:
+        """Return the frame of each output, rows in log order, and what changed in the slots."""
         function = self.version.function
         if function is None:
-            return frame, {}
+            return frames_of(frame, self.version, records), {}
         if self.version.per_row:
             return self._invoke_rows(frame, records, slots)
         state = State(records.source, self.version.source.key, slots)
+        given = handed(frame, self.version.options.get("frame", "polars"))
         try:
-            result = function(frame, state)
+            returned = function(given, state)
         except PlayheadError:
             raise
         except Exception as error:
             raise self._failed(error, records) from error
-        if not isinstance(result, pl.DataFrame):
-            raise FunctionFailed(
-                f"{self.version.name} returned {type(result).__name__}, not a polars DataFrame"
-            )
-        return result, state.changes()
+        return frames_of(returned, self.version, records), state.changes()
 
     def _invoke_rows(
         self, frame: pl.DataFrame, records: Records, slots: Slots
-    ) -> tuple[pl.DataFrame, Slots]:
+    ) -> tuple[dict[Output, pl.DataFrame], Slots]:
         key = self.version.source.key
         states = RowStates(records.source, key, slots)
-        found: list[tuple[int, Mapping[str, Any]]] = []
+        found: dict[Output, Found] = {output: [] for output in self.version.outputs}
         for row in frame.iter_rows(named=True):
             offset = row["_offset"]
             where = records.source.at(offset)
@@ -151,8 +152,10 @@ class Caller:
             except Exception as error:
                 raise self._failed(error, records, where) from error
             states.put(ident, state, where)
-            found.extend((offset, r) for r in _dicts(returned, self.version.name, where))
-        return _frame_of(found, self.version.outputs, records), states.changes()
+            for output, made in rows_of(returned, self.version, where):
+                found[output].append((offset, made))
+        frames = {output: frame_of(some, output, records) for output, some in found.items()}
+        return frames, states.changes()
 
     def _failed(self, error: Exception, records: Records, where: str = "") -> FunctionFailed:
         first = records.offsets[0] if len(records) else records.next
@@ -173,71 +176,12 @@ class Caller:
         )
 
 
-def _dicts(returned: Any, version: str, where: str) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
-    if returned is None:
-        return ()
-    rows = [returned] if isinstance(returned, Mapping) else returned
-    if not isinstance(rows, list) or not all(isinstance(r, Mapping) for r in rows):
-        raise FunctionFailed(
-            f"{version} returned {type(returned).__name__}: a dict, a list of dicts, or None",
-            where=where,
-        )
-    return rows
-
-
-def _frame_of(
-    found: Sequence[tuple[int, Mapping[str, Any]]],
-    declared: Sequence[Output],
-    records: Records,
-) -> pl.DataFrame:
-    """Return returned dicts as a frame; an absent name is null."""
-    columns: dict[str, pl.Series] = {
-        "_partition": pl.repeat(records.source.partition, len(found), dtype=pl.Int32, eager=True),
-        "_offset": pl.Series([o for o, _ in found], dtype=pl.Int64),
-    }
-    for column, output in _row_columns(declared):
-        columns[column.name] = _checked(column, output, found, records)
-    return pl.DataFrame(columns)
-
-
-def _row_columns(declared: Sequence[Output]) -> list[tuple[Column, Output]]:
-    """Return each column once; where outputs differ, int goes before float, which it fits."""
-    chosen: dict[str, tuple[Column, Output]] = {}
-    for output in declared:
-        for column in output.schema or ():
-            if column.name not in chosen or column.kind.name == "int":
-                chosen[column.name] = (column, output)
-    return list(chosen.values())
-
-
-def _checked(
-    column: Column,
-    output: Output,
-    found: Sequence[tuple[int, Mapping[str, Any]]],
-    records: Records,
-) -> pl.Series:
-    convert = converter(Column(column.name, column.kind, nullable=True))
-    values = []
-    for offset, row in found:
-        try:
-            values.append(convert(row.get(column.name)))
-        except CONVERT_ERRORS as error:
-            shown = repr(row.get(column.name))
-            shown = shown if len(shown) <= 60 else shown[:60] + "…"
-            raise FunctionFailed(
-                f"{output.name}.{column.name} is declared {column.typed()}, "
-                f"but the function returned {shown}",
-                where=records.source.at(offset),
-                safe="Nothing of this batch was committed.",
-            ) from error
-    return series(column, values)
-
-
 def _found(output: Output, result: pl.DataFrame | None, version: Version) -> Schema:
     """Return the columns of an output that declares none, from the zero-row result."""
     if result is None:
+        why = 'has per="row"' if version.per_row else "returns nothing for it without rows"
         raise DeclarationError(
-            f'{version.name} has per="row": {output.name} must declare its columns',
+            f"{version.name} {why}: {output.name} must declare its columns",
             cure="Give the table columns={…}, the topic value={…}.",
         )
     if version.function is None and version.source.schema is not None:

@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from playhead.core.declare import Topic
+from playhead.core.keys import message_key
 from playhead.core.naming import checked_topic
 from playhead.core.ranges import timestamp_ms
 from playhead.core.records import Outgoing, partition_of
@@ -30,6 +32,7 @@ TRANSACTION_ROWS = 1_000_000
 CHUNK_ROWS = 10_000
 FLUSH_S = 0.2
 REJECTED_SHOWN = 20
+_TIMES: dict[str, type] = {"date": date, "datetime": datetime}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ def ingest(
         with closing(project.open_log()) as log:
             info = _topic(log, request, declared)
             feed = _Feed(request, info, key, result)
+            feed.take_times(declared)
             feed.positive_times = project.settings.log.startswith("kafka:")
             appender = log.appender(request.topic)
             try:
@@ -166,6 +170,7 @@ class _Feed:
     def __init__(
         self, request: Request, info: TopicInfo, key: Sequence[str], result: Ingested
     ) -> None:
+        self._typed: dict[str, Callable[[Any], Any]] = {}  # declared times of JSON are still text
         self.request = request
         self.positive_times = False  # whether the log cannot keep a time before 1970
         self.result = result
@@ -175,13 +180,20 @@ class _Feed:
         self._turn = 0
         self._placed: dict[bytes, int] = {}
 
+    def take_times(self, declared: Topic | None) -> None:
+        """Read dates and times of the key by their declared types: JSON has them as text."""
+        for column in (declared.schema or ()) if declared else ():
+            kind = _TIMES.get(column.kind.name)
+            if kind is not None and column.name in self._key:
+                self._typed[column.name] = partial(msgspec.convert, type=kind)
+
     def add(self, row: Row, outgoing: Outgoing) -> None:
         """Append one row as a record, or count it as rejected."""
         try:
             cells = {**row.aside, **row.values}
             key = self._key_of(cells)
             time_ms = self._time_of(cells)
-        except (ValueError, ConfigError) as error:
+        except (ValueError, ConfigError, msgspec.MsgspecError) as error:
             self.result.reject(row.line, str(error))
             return
         if time_ms <= 0 and self.positive_times:
@@ -200,11 +212,8 @@ class _Feed:
             if value is None:
                 absent = "null" if name in values else "not there"
                 raise ValueError(f"the key column {name!r} is {absent}")
-            parts.append(value)
-        if len(parts) > 1:
-            return self._encode(parts)
-        only = parts[0]
-        return only.encode() if isinstance(only, str) else self._encode(only).strip(b'"')
+            parts.append(self._typed[name](value) if name in self._typed else value)
+        return message_key(parts)
 
     def _time_of(self, values: Mapping[str, Any]) -> int:
         name = self.request.timestamp

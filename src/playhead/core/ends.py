@@ -1,0 +1,42 @@
+"""The ends of a pipeline: topics and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from playhead.core.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic with its key and the columns of its values (None: bytes as they are).
+
+    With ``tombstones`` a null value is a row that says its key is gone; else it is a bad record.
+    """
+
+    name: str
+    key: tuple[str, ...] = ()
+    schema: Schema | None = None
+    partitions: int | None = None
+    config: tuple[tuple[str, str], ...] = ()
+    tombstones: bool = False
+
+    def physical(self, label: str) -> str:
+        """Return the topic that one version writes."""
+        return f"{self.name}.{label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that keeps the last row of each key (columns None: found by a dry run)."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: Schema | None = None
+
+    def physical(self, label: str) -> str:
+        """Return the table that one version writes."""
+        return f"{self.name}__{label}"
+
+
+Output = Topic | Table
