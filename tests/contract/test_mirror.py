@@ -175,6 +175,19 @@ def test_the_public_name_shows_the_live_version(here: Place, live: Writer) -> No
     assert here.said() == [(1, 1.0), (2, None)]
 
 
+def test_added_columns_stay_null_and_typed_after_a_rollback(here: Place, live: Writer) -> None:
+    columns = {"v": float | None, "k": int, "w": datetime | None, "tags": list[str]}
+    head = started(here.store, 0, version=a_version("b", tables=[table("b", columns=columns)]))
+    head.commit(head.batch(0, (2.0, 1, None, ["a"])))
+    assert here.said() == [(1, 1.0), (2, None)]
+    promote(here.store, live.version, head.version)
+    assert here.said() == [(1, 2.0, None, ["a"])]
+    promote(here.store, head.version, live.version)
+    assert here.said() == [(1, 1.0, None, None), (2, None, None, None)]
+    types = query(here.project, "SELECT * FROM t").types
+    assert types == ["BIGINT", "DOUBLE", "TIMESTAMP", "VARCHAR[]"]
+
+
 def test_the_tables_of_other_versions_are_there_too(here: Place, live: Writer) -> None:
     head = started(here.store, 0, version=a_version("b"))
     head.commit(head.batch(0, (1, 2.0)))

@@ -1119,6 +1119,34 @@ def test_recording_a_live_version_makes_pointer_and_views(world: World) -> None:
     assert world.sql("SELECT * FROM t") == [(1, 1.5)]  # declared columns, nothing else
 
 
+def wider(label: str, **more: Any) -> VersionRow:
+    """Return a version whose table has the plain columns in another order, and more."""
+    return a_version(label, tables=[table(label, columns={**more, "v": float | None, "k": int})])
+
+
+def test_columns_that_versions_add_are_appended_and_null_where_live_lacks_them(
+    world: World,
+) -> None:
+    store = world.open()
+    first = started(store, version=a_version("a", "live"))
+    late = started(store, version=wider("late", w=str | None))
+    second = started(store, version=wider("b", x=int, z=float | None))
+    first.commit(first.batch(0, (1, 1.5)))
+    second.commit(second.batch(0, (7, None, 2.5, 1)))
+    late.commit(late.batch(0, ("w", 3.5, 1)))
+    assert world.sql("SELECT * FROM t") == [(1, 1.5)], "no version shows before it is live"
+    promote(store, first.version, second.version)
+    assert world.sql("SELECT k, v, x, z FROM t") == [(1, 2.5, 7, None)]
+    assert world.sql("SELECT * FROM t") == world.sql("SELECT k, v, x, z FROM t")
+    promote(store, second.version, first.version)
+    assert world.sql("SELECT * FROM t") == [(1, 1.5, None, None)]
+    store.catalog.change(replace(second.version, stage="shadow"))  # replayed anew, say
+    promote(store, first.version, late.version)
+    assert world.sql("SELECT * FROM t") == [(1, 3.5, None, None, "w")]
+    store.catalog.change(replace(late.version, stage="live", fingerprint="new"))
+    assert world.sql("SELECT * FROM t") == [(1, 3.5, None, None, "w")]
+
+
 def test_a_table_that_the_catalog_does_not_know_is_refused(world: World) -> None:
     store = world.open()
     world.sql("CREATE TABLE u__a (mine INTEGER)")

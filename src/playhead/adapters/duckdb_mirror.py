@@ -24,7 +24,7 @@ import polars as pl
 
 from playhead.core.codec import instance
 from playhead.errors import PlayheadError, Refused, StoreFailed
-from playhead.ports import Cut
+from playhead.ports import Cut, TableRow, VersionRow, shown_columns
 
 logger = logging.getLogger("playhead.mirror")
 
@@ -160,7 +160,7 @@ def _write(path: Path, cut: Cut) -> None:
             ]
             for table in version.tables:
                 if version.stage == "live":
-                    columns = ", ".join(_quoted(c.name) for c in table.schema)
+                    columns = ", ".join(_shown(cut, version, table))
                     connection.execute(
                         f"CREATE VIEW {_quoted(table.name)} AS "
                         f"SELECT {columns} FROM {_quoted(table.physical)}"
@@ -179,6 +179,19 @@ def _write(path: Path, cut: Cut) -> None:
         connection.executemany("INSERT INTO playhead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", said)
     finally:
         connection.close()
+
+
+def _shown(cut: Cut, version: VersionRow, table: TableRow) -> Iterator[str]:
+    """Yield the columns of a public view; one that only other versions have is null, typed."""
+    own = {c.name for c in table.schema}
+    for column in shown_columns(cut.versions, version.pipeline, table.name):
+        name = _quoted(column.name)
+        if column.name in own:
+            yield name
+            continue
+        others = (t for v in cut.versions for t in v.tables if t.physical in cut.rows)
+        having = next(t for t in others if t.name == table.name and column in t.schema)
+        yield f"(SELECT {name} FROM {_quoted(having.physical)} LIMIT 0) AS {name}"
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.codec import dtype_of, json_reader, series
 from playhead.core.schema import Column
 from playhead.errors import CheckpointConflict, Refused
-from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow
+from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow, shown_columns
 
 _TYPES = {
     "bool": "BOOLEAN",
@@ -48,6 +48,7 @@ class SqliteCatalog:
             _check_public(self._db, version, self.versions())
             for table in version.tables:
                 _create(self._db, table)
+            version = replace(version, shown=int(version.stage == "live"))
             self._db.run(
                 "INSERT INTO playhead__version (pipeline, label, stage, content, recorded_at) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -63,13 +64,15 @@ class SqliteCatalog:
                     version.pipeline,
                     version.label,
                 )
-                _show(self._db, version)
+                _show(self._db, version, self.versions())
             _changed(self._db)
 
     def change(self, version: VersionRow) -> None:
         """Change what is recorded of a version; a table whose columns changed is made anew."""
         with self._db.transaction():
-            known = {t for row in self.versions() if row.name == version.name for t in row.tables}
+            before = [row for row in self.versions() if row.name == version.name]
+            known = {t for row in before for t in row.tables}
+            version = replace(version, shown=max((row.shown for row in before), default=0))
             for table in known - set(version.tables):
                 self._db.run(f"DROP TABLE {quoted(table.physical)}")
             for table in version.tables:
@@ -77,7 +80,7 @@ class SqliteCatalog:
                     _create(self._db, table)
             self._set(version, version.stage)
             if version.stage == "live":
-                _show(self._db, version)
+                _show(self._db, version, self.versions())
             _changed(self._db)
 
     def _set(self, version: VersionRow, stage: str) -> None:
@@ -110,9 +113,12 @@ class SqliteCatalog:
             if not moved:
                 raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
             self._check(swap)
-            self._set(swap.base, "retired")
-            self._set(swap.head, "live")
-            _show(self._db, swap.head)
+            shown = {row.name: row.shown for row in self.versions()}
+            base = replace(swap.base, shown=shown[swap.base.name] or 1)
+            self._set(base, "retired")
+            turn = max([base.shown, *shown.values()]) + 1
+            self._set(replace(swap.head, shown=shown[swap.head.name] or turn), "live")
+            _show(self._db, swap.head, self.versions())
             write_note(self._db, "promoted", swap.head.name, swap.detail)
             _changed(self._db)
         return swap.epoch + 1
@@ -210,9 +216,16 @@ def _create(db: SqliteFile, table: TableRow) -> None:
     )
 
 
-def _show(db: SqliteFile, version: VersionRow) -> None:
+def _show(db: SqliteFile, version: VersionRow, known: list[VersionRow]) -> None:
+    """Make the public views; a column that only other versions have is there, null."""
     for table in version.tables:
-        columns = ", ".join(quoted(c.name) for c in table.schema)
+        own = {c.name for c in table.schema}
+        columns = ", ".join(
+            quoted(c.name)
+            if c.name in own
+            else f"CAST(NULL AS {_TYPES.get(c.kind.name, 'TEXT')}) AS {quoted(c.name)}"
+            for c in shown_columns(known, version.pipeline, table.name)
+        )
         db.run(f"DROP VIEW IF EXISTS {quoted(table.name)}")
         db.run(
             f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {quoted(table.physical)}"

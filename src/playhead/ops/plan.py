@@ -13,7 +13,7 @@ from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
 from playhead.errors import PlayheadError, Refused
 from playhead.ops import versions
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store, VersionRow
+from playhead.ports import Log, Store, VersionRow, shown_columns
 from playhead.project import Project
 
 
@@ -92,7 +92,7 @@ def of_version(
         described = versions.describe(known, project, log, version)
     except PlayheadError as error:
         return Plan(refused=(Refusal(version.name, error.message, error.cure or ""),))
-    refusal = _schema_change(live, described)
+    refusal = _schema_change(known, live, described)
     if refusal is not None:
         return Plan(refused=(refusal,))
     topic = row.source if row else described.source
@@ -178,16 +178,22 @@ def _first_times(
     return found
 
 
-def _schema_change(live: VersionRow, head: VersionRow) -> Refusal | None:
-    """Refuse a removed column or a changed type: readers of the view would break."""
+def _schema_change(known: Known, live: VersionRow, head: VersionRow) -> Refusal | None:
+    """Refuse a removed column or a changed type: readers of the view would break.
+
+    A column that the view shows, null, of a version that was live before may be left out again.
+    """
     tables = {t.name: t for t in head.tables}
     for table in live.tables:
         other = tables.get(table.name)
         if other is None:
             continue
         new = {c.name: c for c in other.schema}
-        for column in table.schema:
+        own = {c.name for c in table.schema}
+        for column in shown_columns(known.rows.values(), live.pipeline, table.name):
             kept = new.get(column.name)
+            if kept is None and column.name not in own:
+                continue
             if kept is None or kept.kind != column.kind or other.key != table.key:
                 what = "removes" if kept is None else "changes the type or the key of"
                 return Refusal(

@@ -22,6 +22,7 @@ from playhead.ports.store import (
     Swap,
     TableRow,
     VersionRow,
+    shown_columns,
 )
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "TableRow",
     "TopicInfo",
     "VersionRow",
+    "shown_columns",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +10,7 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.lineage import Generation, Upstream
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts
-from playhead.core.schema import Schema
+from playhead.core.schema import Column, Schema
 from playhead.ports.history import DeadLetter, History
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ class VersionRow:
 
     ``source`` is the physical topic, ``partitions`` its count when the version was recorded;
     ``topics`` pairs public and physical names; ``topic_ids`` has the id of each physical topic
-    that was made.
+    that was made. ``shown`` is kept by the catalog: the how-manieth of its pipeline this version
+    was to become live, 0 where it never was.
     """
 
     pipeline: str
@@ -176,11 +177,30 @@ class VersionRow:
     topics: tuple[tuple[str, str], ...]
     environment: Mapping[str, str]
     topic_ids: Mapping[str, str] = field(default_factory=dict)
+    shown: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:
         """``pipeline@label``."""
         return f"{self.pipeline}@{self.label}"
+
+
+def shown_columns(versions: Iterable[VersionRow], pipeline: str, table: str) -> Schema:
+    """Return the columns that a public table shows: first those of the version first live.
+
+    Columns that a later version added are behind them, in the order in which versions became live;
+    the view has them, null, also where the live version lacks them.
+    """
+    once_live = [
+        v
+        for v in versions
+        if v.pipeline == pipeline and (v.shown or v.stage in {"live", "retired"})
+    ]
+    columns: dict[str, Column] = {}
+    for version in sorted(once_live, key=lambda v: v.shown):
+        for column in (c for t in version.tables if t.name == table for c in t.schema):
+            columns.setdefault(column.name, column)
+    return tuple(columns.values())
 
 
 @dataclass(frozen=True, slots=True)
