@@ -146,6 +146,8 @@ def _check_ours(path: Path) -> None:
 
 
 def _write(path: Path, cut: Cut) -> None:
+    # DuckDB reads through pyarrow where that is installed, which warns of polars' nested buffers.
+    os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "reallocate")
     connection = duckdb.connect(str(path))
     try:
         for physical, rows in cut.rows.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from playhead.core import ranges
 from playhead.core.declare import Version
 from playhead.core.offsets import OffsetRange
 from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
+from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
 from playhead.ops import versions
 from playhead.ops.versions import Known
@@ -52,6 +53,8 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
     remarks: list[str] = []
     for version in pipeline.versions.values():
         row = known.rows.get(version.name)
+        if row is not None:
+            remarks += _other_libraries(row, environment(version, project.root))
         if version.name == live.name or (row is not None and row.stage == "retired"):
             continue  # a retired one comes back by rollback, or by a replay that names it
         part = of_version(known, project, log, store, version)
@@ -176,6 +179,16 @@ def _first_times(
             finally:
                 reader.close()
     return found
+
+
+def _other_libraries(row: VersionRow, here: Mapping[str, str]) -> Iterator[str]:
+    """Say which libraries are of another version than the one that was recorded."""
+    for library, was in sorted(row.environment.items()):
+        if here.get(library, was) != was:
+            yield (
+                f"warning: {row.name} was recorded with {library} {was}, here is "
+                f"{here[library]}: its results may differ"
+            )
 
 
 def _schema_change(known: Known, live: VersionRow, head: VersionRow) -> Refusal | None:

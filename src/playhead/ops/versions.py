@@ -220,8 +220,9 @@ def record(
     if owners - {row.app}:
         raise Refused(f"pipeline {row.pipeline} belongs to app {', '.join(owners)} in this store")
     _refuse_lost_store(log, store, row)
+    shared = {physical for r in store.catalog.versions() for _, physical in r.topics}
     for _, physical in row.topics:
-        if log.topic(physical) is not None:
+        if log.topic(physical) is not None and physical not in shared:
             raise Refused(
                 f"topic {physical} exists, but the catalog does not know it",
                 safe="It was not written to.",
