@@ -1,165 +1,255 @@
-"""What was processed on the way to an offset, and state and table computed again from it."""
+"""State and rows as of any offset: from snapshots and deltas, and the log where they end."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import playhead as ph
 from playhead.adapters.local_log import LocalLog
+from playhead.adapters.sqlite_store import SqliteStore
 from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.past import Rules
 from playhead.core.records import Outgoing
+from playhead.core.schema import schema_of
 from playhead.engine.call import Caller
-from playhead.engine.restore import read_all, read_one, recompute, segments
+from playhead.engine.events import Warned
+from playhead.engine.reading import read_all, read_one
+from playhead.engine.restore import Restorer
+from playhead.engine.task import Task
+from playhead.engine.worker import Worker, settled
 from playhead.errors import OffsetOutOfRange
-from playhead.ports import Generation
-
-
-def history(*generations):
-    """Generations from (start) or (start, gap_from)."""
-    return [Generation(i, *g) for i, g in enumerate(generations, 1)]
-
-
-def spans(*pairs):
-    return [OffsetRange(*pair) for pair in pairs]
-
-
-# --- segments ----------------------------------------------------------------------------------
-
-SEGMENTS = {
-    "first generation": ([(0,)], 50, [(0, 50)]),
-    "started later": ([(10,)], 50, [(10, 50)]),
-    "as of the start": ([(10,)], 10, []),
-    "as of before the start": ([(10,)], 5, []),
-    "a rewind changes nothing": ([(0,), (20,)], 50, [(0, 50)]),
-    "a rewind before the start": ([(10,), (5,)], 50, [(5, 50)]),
-    "a gap": ([(0,), (30, 20)], 50, [(0, 20), (30, 50)]),
-    "as of the gap's start": ([(0,), (30, 20)], 20, [(0, 20)]),
-    "as of inside the gap": ([(0,), (30, 20)], 25, [(0, 20)]),
-    "as of the gap's end": ([(0,), (30, 20)], 30, [(0, 20)]),
-    "as of before the gap": ([(0,), (30, 20)], 15, [(0, 15)]),
-    "a gap right at the start": ([(0,), (30, 0)], 50, [(30, 50)]),
-    "two gaps": ([(0,), (30, 20), (45, 40)], 50, [(0, 20), (30, 40), (45, 50)]),
-    "two gaps end to end": ([(0,), (30, 20), (40, 30)], 50, [(0, 20), (40, 50)]),
-    "a rewind into the gap": ([(0,), (30, 20), (25,)], 50, [(0, 20), (25, 50)]),
-    "a rewind to the gap's start": ([(0,), (30, 20), (20,)], 50, [(0, 50)]),
-    "a rewind to the gap's end": ([(0,), (30, 20), (30,)], 50, [(0, 20), (30, 50)]),
-    "a rewind before the gap": ([(0,), (30, 20), (5,)], 50, [(0, 50)]),
-    "a rewind behind the gap": ([(0,), (30, 20), (40,)], 50, [(0, 20), (30, 50)]),
-    "into the gap, then before it": ([(0,), (30, 20), (25,), (5,)], 50, [(0, 50)]),
-    "before the gap, and another": ([(0,), (30, 20), (5,), (28, 18)], 50, [(0, 18), (28, 50)]),
-    "into the gap, and another": (
-        [(0,), (30, 20), (25,), (40, 27)],
-        50,
-        [(0, 20), (25, 27), (40, 50)],
-    ),
-    "a gap inside one that was undone": (
-        [(0,), (30, 20), (22,), (24, 23)],
-        50,
-        [(0, 20), (22, 23), (24, 50)],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", SEGMENTS)
-def test_segments(case):
-    generations, to, expected = SEGMENTS[case]
-    assert segments(history(*generations), to) == spans(*expected)
-
-
-moves = st.lists(st.tuples(st.sampled_from("brg"), st.integers(0, 12)), max_size=8)
-
-
-@given(st.integers(0, 6), moves, st.integers(0, 40))
-def test_segments_are_the_offsets_that_the_state_is_made_of(start, actions, to):
-    """The oracle keeps the set of offsets that state holds, one move after the other."""
-    generations, cursor, held = [(start,)], start, set()
-    for action, amount in actions:
-        if action == "b":
-            held |= set(range(cursor, cursor + amount))
-            cursor += amount
-        elif action == "r":
-            cursor = min(cursor, amount)
-            held = {offset for offset in held if offset < cursor}
-            generations.append((cursor,))
-        elif amount:
-            generations.append((cursor + amount, cursor))
-            cursor += amount
-    to = min(to, cursor)
-    found = segments(history(*generations), to)
-    offsets = [offset for s in found for offset in range(s.start, s.end)]
-    assert offsets == sorted(offset for offset in held if offset < to)
-
-
-# --- recompute, on the local log ---------------------------------------------------------------
+from playhead.ports import TableRow, VersionRow
 
 PLACE = TopicPartition("points", 0)
+N = 20
 
 
 def total(points, state):
     return state.running_sum(points, total="x")
 
 
-@pytest.fixture
-def log(tmp_path):
-    """Twenty records: x = 1, 2, 4, 8, …: every sum tells what it was made of."""
-    log = LocalLog(tmp_path / "log.db")
-    log.create_topic("points", 1, {})
-    out = Outgoing("points")
-    for i in range(20):
-        out.add(0, b"7", b'{"car": %d, "x": %d}' % (i % 2, 2**i), 1_400_000_000_000 + i)
-    appender = log.appender("points")
-    appender.append(out)
-    appender.commit()
-    appender.close()
-    yield log
-    log.close()
-
-
-@pytest.fixture
-def caller():
+def add_up():
     app = ph.App("vehicles")
     points = app.topic("points", key="car", value={"car": int, "x": int})
     table = app.table("totals", key="car", columns={"car": int, "total": int})
-    return Caller(app.pipeline(points, to=[table], version="v1")(total).versions["v1"], {})
+    return app.pipeline(points, to=[table], version="v1")(total).versions["v1"]
 
 
-def sums(*ranges):
+class Bench:
+    """Twenty records, x = 1, 2, 4, 8, …: every sum tells what it was made of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said = []
+        with closing(self.log()) as log, closing(self.store()) as store:
+            topic = log.create_topic("points", 1, {})
+            out = Outgoing("points")
+            for i in range(N):
+                value = b'{"car": %d, "x": %d}' % (i % 2, 2**i)
+                out.add(0, b"%d" % (i % 2), value, 1_400_000_000_000 + i)
+            with closing(log.appender("points")) as appender:
+                appender.append(out)
+                appender.commit()
+            version = add_up()
+            columns = schema_of({"car": int, "total": int}, "totals")
+            store.catalog.record(
+                VersionRow(
+                    pipeline="total", label="v1", stage="live", fingerprint="f", app="vehicles",
+                    source="points", partitions=1, group="total.v1",
+                    tables=(TableRow("totals", "totals__v1", ("car",), columns),), topics=(),
+                    environment={},
+                )
+            )  # fmt: skip
+            self.task = Task("vehicles", version, Caller(version, {}), topic, 1, 1000)
+
+    def log(self) -> LocalLog:
+        return LocalLog(self.folder / "log.db")
+
+    def store(self) -> SqliteStore:
+        return SqliteStore(self.folder / "store.db")
+
+    def run(self, to: int, batch: int = 3, every: int = 10**9) -> None:
+        task = replace(self.task, batch_records=batch, rules=Rules(snapshot_records=every))
+        Worker(task, self.log, self.store, self.said.append).run({0: to})
+
+    def rewind(self, to: int) -> None:
+        task = replace(self.task, rewind={0: to}, why="a test")
+        with closing(self.log()) as log, settled(task, log, self.store, self.said.append):
+            pass
+
+    def as_of(self, to: int):
+        with closing(self.log()) as log, closing(self.store()) as store:
+            history = store.ledger.generations("total@v1")[0]
+            return Restorer(self.task, log, store, PLACE, history, {}, self.said.append).as_of(to)
+
+    def table(self):
+        with closing(self.store()) as store:
+            row = store.catalog.versions()[0]
+            return sorted(store.catalog.rows(row.tables[0]).rows())
+
+    def counts(self) -> int:
+        with closing(self.store()) as store:
+            return store.ledger.standings("total@v1")[0].counts.records
+
+    def sql(self, text: str) -> None:
+        import sqlite3
+
+        with closing(sqlite3.connect(self.folder / "store.db", isolation_level=None)) as db:
+            db.execute(text)
+
+    def delete_before(self, offset: int) -> None:
+        with closing(self.log()) as log:
+            log.delete_records("points", {0: offset})
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def sums(to: int):
     found = {}
-    for i in (i for begin, end in ranges for i in range(begin, end)):
-        found[i % 2] = found.get(i % 2, 0) + 2**i
-    return found
+    for i in range(to):
+        found[i % 2] = (i % 2, found.get(i % 2, (0, 0))[1] + 2**i, 0, i)
+    return sorted(found.values())
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1000])
-@pytest.mark.parametrize("ranges", [[(0, 20)], [(0, 13)], [(0, 4), (9, 20)], [(3, 4)], []], ids=str)
-def test_state_and_rows_are_those_of_one_pass_over_the_segments(log, caller, batch, ranges):
-    restored = recompute(log, caller, PLACE, spans(*ranges), batch)
-    rows = restored.rows["totals__v1"]
-    assert dict(rows.select("car", "total").rows()) == sums(*ranges)
-    assert rows.columns == ["car", "total", "_partition", "_offset"]
-    after = caller.call(read_one(log, PLACE, OffsetRange(0, 2)), restored.slots, 1)
-    expected = {car: sums(*ranges).get(car, 0) + 2**car for car in (0, 1)}
-    assert dict(after.rows["totals__v1"].select("car", "total").rows()) == expected
+def check(restored, to: int) -> None:
+    assert sorted(restored.rows["totals__v1"].rows()) == sums(to)
+    slot = restored.slots.get("running_sum.total")
+    kept = {} if slot is None else dict(slot.rows())
+    assert kept == {car: value for car, value, *_ in sums(to)}
+    assert restored.counts.records == to
 
 
-def test_the_session_is_kept_alive_batch_by_batch(log, caller):
-    beats = []
-    recompute(log, caller, PLACE, spans((0, 20)), 5, keep_alive=lambda: beats.append(1))
-    assert len(beats) == 4
+@pytest.mark.parametrize("every", [1, 4, 10**9])
+@pytest.mark.parametrize("batch", [1, 3, 7, 1000])
+def test_every_offset_can_be_had_whatever_the_batches_and_snapshots(bench, batch, every):
+    bench.run(N, batch, every)
+    for to in range(N + 1):
+        check(bench.as_of(to), to)
 
 
-def test_a_range_is_read_whole_and_no_further(log):
-    records = read_one(log, PLACE, OffsetRange(5, 12))
-    assert (list(records.offsets), records.next) == (list(range(5, 12)), 12)
-    parts = list(read_all(log, PLACE, OffsetRange(5, 12), 3))
-    assert [offset for part in parts for offset in part.offsets] == list(range(5, 12))
-    assert max(len(part) for part in parts) == 3
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_after_any_runs_and_rewinds_every_offset_can_be_had(tmp_path_factory, data):
+    bench = Bench(tmp_path_factory.mktemp("bench"))
+    at = 0
+    for _ in range(data.draw(st.integers(1, 5))):
+        if data.draw(st.booleans()):
+            to = data.draw(st.integers(at, N))
+            bench.run(to, data.draw(st.integers(1, 9)), data.draw(st.sampled_from([1, 3, 8, 999])))
+            at = max(at, to)
+        else:
+            at = data.draw(st.integers(0, at))
+            bench.run(0)  # there is a cursor, whatever came before
+            bench.rewind(at)
+        assert bench.table() == sums(at)
+        assert bench.counts() == at
+        for to in {0, at, data.draw(st.integers(0, at))}:
+            check(bench.as_of(to), to)
+
+
+def test_inside_the_ledger_nothing_is_read_from_the_log(bench):
+    bench.run(N, 5)
+    bench.delete_before(N)
+    for to in (0, 5, 10, 15, N):
+        check(bench.as_of(to), to)
+
+
+def test_an_offset_inside_a_batch_needs_the_log(bench):
+    bench.run(N, 5)
+    bench.delete_before(N)
+    with pytest.raises(OffsetOutOfRange) as e:
+        bench.as_of(13)
+    assert e.value.where == "points[0]"
+    assert "[10, 13) is needed, and the topic holds [20, 20)" in str(e.value)
+    assert e.value.exit_code == 3
+
+
+DAMAGE = {
+    "a changed byte": "content = substr(content, 1, 90) || x'00' || substr(content, 92)",
+    "cut short": "content = substr(content, 1, length(content) - 3)",
+    "emptied": "content = x''",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("whole", [0, 1])
+def test_what_is_damaged_is_said_and_another_path_taken(bench, how, whole):
+    bench.run(N, 5, 10)
+    bench.sql(f"UPDATE playhead__past SET {DAMAGE[how]} WHERE whole = {whole} AND batch IN (2, 4)")
+    bench.said.clear()
+    restored = bench.as_of(N)
+    check(restored, N)
+    if whole:
+        assert restored.healed
+        assert any("it is not used" in e.why for e in bench.said if isinstance(e, Warned))
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_where_no_other_path_is_left_it_is_refused(bench, how):
+    bench.run(N, 5)
+    bench.sql(f"UPDATE playhead__past SET {DAMAGE[how]} WHERE NOT whole AND batch = 2")
+    check(bench.as_of(N), N)
+    bench.delete_before(N)
+    with pytest.raises(OffsetOutOfRange, match=r"\[5, 10\) is needed"):
+        bench.as_of(N)
+    check(bench.as_of(5), 5)
+
+
+def test_a_worker_that_met_damage_saves_a_snapshot_and_is_well_again(bench):
+    bench.run(10, 5)
+    bench.sql(f"UPDATE playhead__past SET {DAMAGE['emptied']} WHERE NOT whole")
+    bench.run(15, 5)
+    bench.said.clear()
+    check(bench.as_of(15), 15)
+    assert not [e for e in bench.said if isinstance(e, Warned)]
+
+
+def test_the_horizon_leaves_what_lies_within_it(bench):
+    task = replace(bench.task, batch_records=2)
+    rules = Rules(snapshot_records=6, history_s=0.0)
+    Worker(replace(task, rules=rules), bench.log, bench.store, bench.said.append).run({0: N})
+    with closing(bench.store()) as store:
+        saved = store.history.saved("total@v1", 0)
+    assert saved[0].whole, "what is left begins with a snapshot"
+    begin = saved[0].next
+    assert begin > 0
+    bench.delete_before(begin)
+    for to in range(begin, N + 1, 2):
+        check(bench.as_of(to), to)
+    with pytest.raises(OffsetOutOfRange, match=r"\[0, "):
+        bench.as_of(begin - 2)
+
+
+def test_a_rewind_that_cannot_be_done_changes_nothing(bench):
+    bench.run(N, 5)
+    bench.delete_before(12)
+    with pytest.raises(OffsetOutOfRange, match="state as of 13"):
+        bench.rewind(13)
+    assert bench.table() == sums(N)
+    with closing(bench.store()) as store:
+        assert store.ledger.standings("total@v1")[0].cursor.generation == 1
+
+
+def test_a_range_is_read_whole_and_no_further(bench):
+    with closing(bench.log()) as log:
+        records = read_one(log, PLACE, OffsetRange(5, 12))
+        assert (list(records.offsets), records.next) == (list(range(5, 12)), 12)
+        parts = list(read_all(log, PLACE, OffsetRange(5, 12), 3))
+        assert [offset for part in parts for offset in part.offsets] == list(range(5, 12))
+        assert max(len(part) for part in parts) == 3
 
 
 @pytest.mark.parametrize("wanted", [(0, 21), (25, 30)])
-def test_a_range_that_is_not_retained_is_refused_by_name(log, caller, wanted):
-    with pytest.raises(OffsetOutOfRange) as e:
-        recompute(log, caller, PLACE, spans(wanted), 100)
+def test_a_range_that_is_not_retained_is_refused_by_name(bench, wanted):
+    with closing(bench.log()) as log, pytest.raises(OffsetOutOfRange) as e:
+        list(read_all(log, PLACE, OffsetRange(*wanted), 100))
     assert e.value.where == "points[0]"
     assert str(OffsetRange(*wanted)) in str(e.value)
     assert "[0, 20)" in str(e.value)

@@ -177,10 +177,13 @@ def expired(saved: Sequence[Saved], now_s: float, history_s: float, bytes_max: i
     since. Nothing goes unless a snapshot takes its place.
     """
     in_order = sorted(saved, key=lambda s: (s.generation, s.batch, s.whole))
-    horizon = None
-    size = sum(s.size for s in in_order)
+    by_age = by_size = 0
+    size, since = sum(s.size for s in in_order), now_s - history_s
+    fits = False
     for i, one in enumerate(in_order):
-        if one.whole and (one.at_s <= now_s - history_s or size > bytes_max):
-            horizon = i
+        if one.whole and one.at_s <= since:
+            by_age = i
+        if one.whole and not fits:
+            by_size, fits = i, size <= bytes_max
         size -= one.size
-    return in_order[:horizon] if horizon is not None else []
+    return in_order[: max(by_age, by_size)]
