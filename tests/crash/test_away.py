@@ -85,34 +85,34 @@ def test_a_connection_that_breaks_inside_a_commit(
 
 
 def test_a_broker_that_is_killed_is_waited_for(
-    broker: Broker, trip: Trip, expected: dict[str, Any]
+    broker: Broker, trip: Trip, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    said = trip.folder / "background.log"
-    with trip.running(PLAYHEAD_BATCH_RECORDS="3") as worker:
+    idle = Trip.make(tmp_path / "idle", broker.url)
+    idle.ingest()
+    told, told_idle = (t.folder / "background.log" for t in (trip, idle))
+    with (
+        idle.running() as stopped,
+        trip.running(PLAYHEAD_BATCH_RECORDS="5") as worker,
+    ):
         wait_for(lambda: trip.cursor() > 30, "a first commit")
         broker.kill()
         assert trip.cursor() < 681
         try:
-            wait_for(lambda: "waiting, and goes on by itself" in said.read_text(), "it to say so")
-        finally:
-            broker.start()
-        wait_for(lambda: trip.cursor() >= 681, "it to go on")
-        assert worker.poll() is None
-        wait_for(lambda: "going on" in said.read_text(), "it to say so")
-    assert said.read_text().count("goes on by itself") == 1
-    trip.run()
-    check(trip, expected)
-
-
-def test_a_stop_reaches_a_worker_that_waits(broker: Broker, trip: Trip) -> None:
-    said = trip.folder / "background.log"
-    with trip.running() as worker:
-        broker.kill()
-        try:
-            wait_for(lambda: "waiting, and goes on by itself" in said.read_text(), "it to say so")
-            worker.terminate()
-            assert worker.wait(10) == 130
-            away = trip.cli("run", "--until-caught-up", WHATEVER="1")
+            for file in (told, told_idle):
+                wait_for(lambda file=file: WAITS in file.read_text(), "it to say so")
+            stopped.terminate()  # a stop reaches a worker that waits
+            assert stopped.wait(10) == 130
+            away = idle.cli("run", "--until-caught-up")  # a command that only begins does not wait
             assert (away.code, "did not answer" in away.err) == (5, True)
         finally:
             broker.start()
+        wait_for(lambda: trip.cursor() >= 681, "it to go on")
+        wait_for(lambda: "going on" in told.read_text(), "it to say so")
+        assert worker.poll() is None
+    assert told.read_text().count(WAITS) == told.read_text().count("going on") == 1
+    for one in (trip, idle):
+        one.run()
+        check(one, expected)
+
+
+WAITS = "waiting, and goes on by itself"
