@@ -77,21 +77,27 @@ class Proxy:
 
     def __init__(self, upstream: int, port: int) -> None:
         self._upstream = upstream
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._port = port
         self._how, self._nth = "", 0
+        self._connections: list[Connection] = []
         self._held: tuple[Connection, bytes] | None = None
         self.done = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.open()
+
+    def open(self) -> None:
+        """Take connections."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def arm(self, how: str, nth: int) -> None:
         """Spoil the nth end of a transaction from now on."""
         self._how, self._nth = how, nth
         self.done.clear()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             try:
@@ -100,6 +106,7 @@ class Proxy:
                 client.close()
                 continue
             connection = Connection(self, client, broker)
+            self._connections.append(connection)
             for pump in (connection.up, connection.down):
                 threading.Thread(target=pump, daemon=True).start()
 
@@ -133,4 +140,10 @@ class Proxy:
             self.done.set()
 
     def close(self) -> None:
+        """Break every connection and refuse new ones."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
         self._listener.close()
+        for connection in self._connections:
+            connection.keep_broker = False
+            connection.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from playhead.cli.main import cli
 from playhead.demo import prepare
@@ -211,3 +212,26 @@ def headers(record: dict[str, Any]) -> dict[str, str]:
 def words(text: str) -> list[list[str]]:
     """Return a printed table as rows of words, blank lines left out."""
     return [re.split(r"\s+", line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def delete_topic(trip: Trip, name: str) -> None:
+    if trip.log.startswith("kafka://"):
+        admin = AdminClient({"bootstrap.servers": trip.log.removeprefix("kafka://")})
+        admin.delete_topics([name])[name].result(30)
+        deadline = time.monotonic() + 30
+        while name in admin.list_topics(timeout=10).topics:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return
+    with closing(sqlite3.connect(trip.folder / ".playhead/log.db")) as log, log:
+        for table, column in (("topic", "name"), ("partition", "topic"), ("record", "topic")):
+            log.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
+
+
+def add_partition(trip: Trip, name: str) -> None:
+    if trip.log.startswith("kafka://"):
+        admin = AdminClient({"bootstrap.servers": trip.log.removeprefix("kafka://")})
+        admin.create_partitions([NewPartitions(name, 2)])[name].result(30)
+        return
+    with closing(sqlite3.connect(trip.folder / ".playhead/log.db")) as log, log:
+        log.execute("INSERT INTO partition VALUES (?, 1, 0, 0)", (name,))

@@ -179,6 +179,7 @@ def _write(path: Path, cut: Cut) -> None:
             "store VARCHAR, changes BIGINT, built_at TIMESTAMP)"
         )
         connection.executemany("INSERT INTO playhead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", said)
+        connection.execute("CHECKPOINT")  # closing does it, too, but says nothing of a full disk
     finally:
         connection.close()
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
     OffsetSpec,
 )
 
-from playhead.adapters.kafka_client import REQUEST_S, UNKNOWN_TOPIC, Clients, error_of
+from playhead.adapters.kafka_client import ASK_S, REQUEST_S, UNKNOWN_TOPIC, Clients, error_of
 from playhead.adapters.kafka_groups import KafkaGroups
 from playhead.core.offsets import OffsetRange
 from playhead.core.offsets import TopicPartition as Source
@@ -48,7 +48,7 @@ class KafkaAdmin(KafkaGroups):
     def topics(self) -> list[TopicInfo]:
         """Return every topic that is not internal, sorted by name."""
         with self._clients.errors("listing topics"):
-            names = self._contact().list_topics(timeout=REQUEST_S).topics
+            names = self._contact().list_topics(timeout=ASK_S).topics
             return self._described([name for name in names if not name.startswith("__")])
 
     def topic(self, name: str) -> TopicInfo | None:
@@ -137,7 +137,7 @@ class KafkaAdmin(KafkaGroups):
     def _descriptions(self, names: list[str]) -> list[Any]:
         if not names:
             return []
-        asked = self._contact().describe_topics(TopicCollection(names), request_timeout=REQUEST_S)
+        asked = self._contact().describe_topics(TopicCollection(names), request_timeout=ASK_S)
         found = []
         for answer in asked.values():
             try:
@@ -161,7 +161,7 @@ class KafkaAdmin(KafkaGroups):
         if not names:
             return {}
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-        asked = self._contact().describe_configs(resources, request_timeout=REQUEST_S)
+        asked = self._contact().describe_configs(resources, request_timeout=ASK_S)
         return {resource.name: _shown(answer) for resource, answer in asked.items()}
 
     def _stable_ends(self, topic: str, partitions: int) -> dict[int, int]:
@@ -192,7 +192,7 @@ class KafkaAdmin(KafkaGroups):
         asked = self._contact().list_offsets(
             {TopicPartition(topic, p): which for p in range(partitions)},
             isolation_level=isolation,
-            request_timeout=REQUEST_S,
+            request_timeout=ASK_S,
         )
         return {place.partition: answer.result().offset for place, answer in asked.items()}
 

@@ -27,6 +27,7 @@ LOGGER.addHandler(logging.NullHandler())  # without it, Python prints warnings o
 LIBRDKAFKA = LOGGER.getChild("librdkafka")
 
 REQUEST_S = 30.0
+ASK_S = 8.0  # for a question that a living broker answers in milliseconds
 CONTACT_S = 5
 SOCKET_TIMEOUT_MS = 10_000
 

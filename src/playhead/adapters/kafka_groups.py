@@ -13,7 +13,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from playhead.adapters.kafka_client import CONTACT_S, REQUEST_S, UNREACHABLE, Clients, error_of
+from playhead.adapters.kafka_client import ASK_S, CONTACT_S, UNREACHABLE, Clients, error_of
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import TopicPartition as Source
 from playhead.errors import LogFailed, Refused
@@ -44,7 +44,7 @@ class KafkaGroups:
     def groups(self) -> list[str]:
         """Return the names of all groups, sorted."""
         with self._clients.errors("listing groups"):
-            asked = self._contact().list_consumer_groups(request_timeout=REQUEST_S)
+            asked = self._contact().list_consumer_groups(request_timeout=ASK_S)
             listed = asked.result()
             if listed.errors and not listed.valid:
                 raise listed.errors[0]
@@ -53,7 +53,7 @@ class KafkaGroups:
     def describe_group(self, group: str) -> GroupInfo:
         """Return state and members; an unknown group is ``Dead`` without members."""
         with self._clients.errors(f"describing group {group}"):
-            asked = self._contact().describe_consumer_groups([group], request_timeout=REQUEST_S)
+            asked = self._contact().describe_consumer_groups([group], request_timeout=ASK_S)
             try:
                 found = asked[group].result()
             except KafkaException as raised:
@@ -68,7 +68,7 @@ class KafkaGroups:
         self._await_coordinator(group)
         with self._clients.errors(f"reading the offsets of group {group}"):
             asked = self._contact().list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_S
+                [ConsumerGroupTopicPartitions(group)], request_timeout=ASK_S
             )
             try:
                 places = asked[group].result().topic_partitions
@@ -90,9 +90,7 @@ class KafkaGroups:
         places = [TopicPartition(at.topic, at.partition, to) for at, to in sorted(offsets.items())]
         request = ConsumerGroupTopicPartitions(group, places)
         with self._clients.errors(f"resetting group {group}"):
-            asked = self._contact().alter_consumer_group_offsets(
-                [request], request_timeout=REQUEST_S
-            )
+            asked = self._contact().alter_consumer_group_offsets([request], request_timeout=ASK_S)
             results = asked[group].result().topic_partitions
         refused = [place for place in results if place.error]
         if refused:

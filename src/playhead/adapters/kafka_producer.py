@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from playhead.adapters.kafka_client import LOGGER, REQUEST_S, Clients, error_of
+from playhead.adapters.kafka_client import ASK_S, CONTACT_S, LOGGER, REQUEST_S, Clients, error_of
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import TopicPartition as Source
 from playhead.core.records import Outgoing
@@ -41,6 +41,7 @@ _DEFAULTS: Mapping[str, Any] = {
 # Often, for what they tell is late by up to this long. `txretries` is of no use: it counts answers
 # of CONCURRENT_TRANSACTIONS, too (measured: 227 in 200 healthy transactions, EndTxn exactly 200).
 _STATISTICS_MS = 200
+_SLICE_S = 1.0
 
 
 class _Broker(msgspec.Struct):
@@ -81,6 +82,7 @@ class TransactionalProducer:
         self._refused: tuple[KafkaError, str] | None = None
         self._ended = 0  # transactions that were told to commit or to abort
         self._timeouts = 0
+        self._away = False  # whether no broker could be reached, in this transaction
         self.check_topic = check_topic
         forced = {
             "transactional.id": transactional_id,
@@ -104,6 +106,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self.serve()  # what happened while idle says nothing about this transaction
+        self._away = False
         self.open = True
         self._producer.begin_transaction()
 
@@ -138,21 +141,37 @@ class TransactionalProducer:
             TopicPartition(topic, partition, at.offset, at.metadata)
             for partition, at in sorted(offsets.items())
         ]
-        self._producer.send_offsets_to_transaction(positions, group_metadata, REQUEST_S)
+        self._producer.send_offsets_to_transaction(positions, group_metadata, ASK_S)
 
     def commit(self) -> None:
         """Commit; fails if any record failed. Afterwards look at `suspicion`."""
         begun = time.monotonic()
         self._ended += 1
-        self._producer.commit_transaction(REQUEST_S)
-        self._producer.poll(0)  # serves _on_error
+        self._commit(begun)
+        self.serve()
         took_s = time.monotonic() - begun
         if took_s > self._clients.socket_timeout_s / 2:
             self.suspicion = self.suspicion or f"the last commit took {took_s:.1f} s"
         self.open = False
 
+    def _commit(self, begun: float) -> None:
+        """Wait for the commit as long as a broker is there; librdkafka takes the call up again."""
+        while True:
+            try:
+                self._producer.commit_transaction(_SLICE_S)
+            except KafkaException as raised:
+                error, waited_s = error_of(raised), time.monotonic() - begun
+                self.serve()
+                slow = error.code() == KafkaError._TIMED_OUT and error.retriable()
+                if not slow or waited_s > (CONTACT_S if self._away else REQUEST_S):
+                    raise
+            else:
+                return
+
     def abort(self) -> None:
         """Abort the open transaction, if there is one and Kafka answers soon."""
+        if self.open and self._away:
+            self.open = False  # nobody hears it; who takes over the transactional id aborts it
         if self.open:
             self.open = False
             self._ended += 1
@@ -194,6 +213,8 @@ class TransactionalProducer:
 
     def _on_error(self, error: KafkaError) -> None:
         self._clients.note(error)
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._away = True
         # A connection that was up broke inside a transaction: a request may be on its way still.
         # A broker that cannot be connected to says nothing of the kind.
         broke = error.code() in {KafkaError._TRANSPORT, KafkaError._TIMED_OUT}

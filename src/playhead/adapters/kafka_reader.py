@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from playhead.adapters.kafka_client import REQUEST_S, UNKNOWN_TOPIC, Clients
+from playhead.adapters.kafka_client import CONTACT_S, UNKNOWN_TOPIC, Clients
 from playhead.core.offsets import OffsetRange
 from playhead.core.offsets import TopicPartition as Source
 from playhead.core.records import Headers, Records
@@ -197,7 +197,7 @@ class KafkaReader:
 
     def _probe(self, consumer: Consumer) -> None:
         """Wait for the brokers to come back, for a while; librdkafka itself waits for ever."""
-        deadline = time.monotonic() + REQUEST_S
+        deadline = time.monotonic() + CONTACT_S
         while True:
             try:
                 with self._clients.errors(f"reading {self._topic}"):

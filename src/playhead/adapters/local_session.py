@@ -19,6 +19,7 @@ from playhead.errors import LogFailed, OffsetOutOfRange, SessionLost
 HEARTBEAT_S = 3.0
 SESSION_TIMEOUT_S = 10.0
 POLL_S = 0.01
+_SHORTLY = "PRAGMA busy_timeout=1000"  # for what is tried again, or expires by itself
 _HEADERS = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
 
 
@@ -196,6 +197,7 @@ class LocalMember:
 
     def _heartbeats(self) -> None:
         db = SqliteFile(self._db.path, "", LogFailed)
+        db.run(_SHORTLY)
         while not self._stop.wait(HEARTBEAT_S):
             try:
                 db.run(
@@ -313,6 +315,7 @@ class LocalMember:
         if self._beat.is_alive():
             self._beat.join()
         try:
+            self._db.run(_SHORTLY)
             self._db.run("DELETE FROM member WHERE grp = ? AND id = ?", self._group, self._id)
         except LogFailed:
             pass  # it expires by itself

@@ -17,6 +17,9 @@ from typing import Any
 from playhead.errors import PlayheadError
 
 BUSY_TIMEOUT_S = 10.0
+_NOT_WRITTEN = frozenset(
+    {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_TRUNCATE}
+)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -75,10 +78,13 @@ class SqliteFile:
             raise self._told(error) from error
 
     def _told(self, error: sqlite3.Error | OSError) -> PlayheadError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in _NO_ROOM:
+        extended = getattr(error, "sqlite_errorcode", 0)
+        code = extended & 0xFF
+        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in _NO_ROOM
+        if full or extended in _NOT_WRITTEN:
+            what = "is full" if full else "cannot be written to: it is full, or it fails"
             return self._failed(
-                f"{self.path}: the disk is full ({error})",
+                f"{self.path}: the disk {what} ({error})",
                 safe="What was committed before is unchanged.",
                 cure="Make room, then run again: it goes on exactly where it stood.",
             )

@@ -123,6 +123,7 @@ class Worker:
         summary.cursor = session.positions
         summary.stage = stage = session.stage()
         if _reached(session, bound):
+            patience.over()
             return
         watch = Watch(session.log, self.task)
         with closing(session.log.reader(self.task.topic.name, positions)) as reader:
