@@ -8,7 +8,7 @@ import sys
 import click
 
 from playhead import __version__
-from playhead.cli import groups, repair, start, stream, topics
+from playhead.cli import groups, own, repair, start, stream, topics
 from playhead.cli.options import Globals, shared
 
 
@@ -44,7 +44,8 @@ for _command in (
     repair.diff,
     repair.promote,
     repair.rollback,
-    repair.rewind,
+    own.rewind,
+    own.adopt,
 ):
     cli.add_command(_command)
 

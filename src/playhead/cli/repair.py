@@ -1,4 +1,4 @@
-"""``plan replay diff promote rollback rewind``."""
+"""``plan replay diff promote rollback``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import click
 from playhead.cli.options import Globals, out, say, shared
 from playhead.cli.stop import until_stopped
 from playhead.cli.stream import teller
-from playhead.cli.targets import target_of, where_to
 
 if TYPE_CHECKING:
     from playhead.core.plan import Plan, Step
@@ -219,69 +218,3 @@ def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:
     out(difference_counts(done.difference))
     out(f"{done.version} is live (epoch {done.epoch}); {done.previous} is retired")
     say(f"next: playhead run; the way back: playhead rollback {done.pipeline}")
-
-
-@click.command(epilog="Example: playhead rewind distance --to-offset 0 --execute")
-@click.argument("version", metavar="PIPELINE[@VERSION]")
-@where_to
-@click.option("--topic", "partitions", multiple=True, metavar="T[:0,1]", help="Only these [all].")
-@click.option("--execute", is_flag=True, help="Do it; without this it is only shown.")
-@click.option("--reason", help="For the audit.")
-@shared
-def rewind(
-    settings: Globals,
-    version: str,
-    partitions: tuple[str, ...],
-    *,
-    execute: bool,
-    reason: str | None,
-    **targets: object,
-) -> None:
-    """Move a version's own playhead back; state and table go back with it.
-
-    A dry run unless --execute is given. The version's next run reads again from there, under a new
-    generation. Readers of a live table see it as of that offset until then; to spare them that,
-    give the code a new version, replay it and promote it.
-    """
-    from playhead.ops.rewind import Request
-    from playhead.ops.rewind import rewind as op
-    from playhead.render import as_json, tabular
-
-    target = target_of(settings, targets)
-    request = Request(version, target, partitions, execute, reason)
-    found = op(settings.project(), request, teller(settings))
-    pipeline, _, label = found.version.partition("@")
-    if settings.json:
-        out(
-            as_json(
-                {
-                    "pipeline": pipeline,
-                    "version": label,
-                    "generation": found.generation,
-                    "cursor": {found.topic: found.cursor},
-                    "executed": found.executed,
-                    "partitions": [
-                        {
-                            "topic": place.topic,
-                            "partition": place.partition,
-                            "prior_offset": prior,
-                            "new_offset": new,
-                        }
-                        for place, (prior, new) in found.moves.items()
-                    ],
-                }
-            )
-        )
-    else:
-        rows = [
-            (found.group, place.topic, place.partition, prior, new, prior - new)
-            for place, (prior, new) in found.moves.items()
-        ]
-        headings = ("GROUP", "TOPIC", "PARTITION", "PRIOR-OFFSET", "NEW-OFFSET", "OFFSETS")
-        out(tabular(settings.output, headings, rows))
-    if found.remark:
-        say(found.remark)
-    if found.executed:
-        say(f"{found.version} is in generation {found.generation}; next: playhead run")
-    else:
-        say("a dry run: nothing was moved; --execute does it")

@@ -61,10 +61,13 @@ def teller(settings: Globals) -> Any:  # noqa: ANN401  a callable of events
         Restarted,
         SessionOver,
         Waiting,
+        Warned,
     )
 
     def tell(event: Event) -> None:
         match event:
+            case Warned(version, why):
+                say(f"{version}: {why}")
             case Restarted(version, place, why):
                 say(f"{version} {place}: {why}")
             case SessionOver(version, why):

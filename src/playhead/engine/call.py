@@ -71,6 +71,7 @@ class Caller:
                 "find it in",
                 cure="Give it value={column: type}.",
             )
+        self.shapes: Mapping[str, Mapping[str, pl.DataType]] = {}  # of the slots of the last call
         self.version = version
         self.decoder = Decoder(version.source)
         self.targets = self._targets(partitions)
@@ -132,6 +133,7 @@ class Caller:
             raise
         except Exception as error:
             raise self._failed(error, records) from error
+        self.shapes = state.shapes()
         return frames_of(returned, self.version, records), state.changes()
 
     def _invoke_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -136,14 +136,13 @@ def _moves(
         raise ConfigError(f"{row.name} has not run yet", cure="playhead run")
     if request.target.word == "file":
         offsets = from_file(request.target.file) if request.target.file else {}
+        _check_read(row, prior, offsets)
     else:
         places = _places(row, prior, request.partitions)
         offsets = resolved(log, places, prior, request.target)
     held = log.retained(row.source)
     anew = _recreated(log, store, row)
     for place, to in sorted(offsets.items()):
-        if place not in prior:
-            raise ConfigError(f"{place} is not a partition that {row.name} reads")
         kept = held[place.partition]
         if not kept.holds(to, to):
             raise OffsetOutOfRange(
@@ -177,7 +176,18 @@ def _places(
         except ValueError as error:
             raise ConfigError(f"--topic {text!r}: TOPIC or TOPIC:0,1") from error
         found += [] if some else sorted(prior)
+    _check_read(row, prior, found)
     return found
+
+
+def _check_read(
+    row: VersionRow,
+    prior: Mapping[TopicPartition, int],
+    places: Iterable[TopicPartition],
+) -> None:
+    for place in places:
+        if place not in prior:
+            raise ConfigError(f"{place} is not a partition that {row.name} reads")
 
 
 def _recreated(log: Log, store: Store, row: VersionRow) -> bool:
