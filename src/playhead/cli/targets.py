@@ -23,6 +23,7 @@ _OPTIONS = (
     click.option("--to-datetime", metavar="TIME", help="To the first record at or after a time."),
     click.option("--by-duration", metavar="PT6H", help="To that long before now."),
     click.option("--shift-by", type=int, metavar="N", help="By so many offsets, back with -N."),
+    click.option("--clamp", is_flag=True, help="To the nearest that is retained [an error]."),
     click.option(
         "--from-file", type=click.Path(path_type=Path), help="topic,partition,offset lines."
     ),
@@ -47,18 +48,20 @@ def target_of(settings: Globals, targets: Mapping[str, object]) -> Target:
     from playhead.core.ranges import timestamp_ms
     from playhead.core.targets import Target, duration
 
-    given = {k: v for k, v in targets.items() if v is not None and v is not False}
+    clamp = bool(targets.get("clamp"))
+    words = {k: v for k, v in targets.items() if k != "clamp"}
+    given = {k: v for k, v in words.items() if v is not None and v is not False}
     if len(given) != 1:
-        names = [option.replace("_", "-") for option in targets]
+        names = [option.replace("_", "-") for option in words]
         raise ConfigError("say one of " + " ".join(f"--{name}" for name in names))
     ((word, value),) = given.items()
     match word, value:
         case "from_file", Path():
             return Target("file", file=settings.root / value)
         case "to_offset", int():
-            return Target("offset", value)
+            return Target("offset", value, clamp=clamp)
         case "shift_by", int():
-            return Target("shift", value)
+            return Target("shift", value, clamp=clamp)
         case "to_datetime", str():
             return Target("time", timestamp_ms(value))
         case "by_duration", str():

@@ -23,11 +23,13 @@ class Target:
         word: ``earliest latest current offset shift time file``.
         number: The offset, the shift, or the time in milliseconds since 1970.
         file: For ``file``: ``topic,partition,offset`` lines.
+        clamp: Whether an offset outside of what is retained becomes the nearest that is.
     """
 
     word: str
     number: int = 0
     file: Path | None = None
+    clamp: bool = False
 
 
 def duration(text: str) -> timedelta:
@@ -44,7 +46,7 @@ def duration(text: str) -> timedelta:
 
 
 def resolve(target: Target, prior: int | None, held: OffsetRange, at: int | None) -> int:
-    """Return the offset that a target means in one partition.
+    """Return the offset that a target means in one partition, retained or not unless clamped.
 
     Args:
         target: What was named; not a file.
@@ -55,6 +57,11 @@ def resolve(target: Target, prior: int | None, held: OffsetRange, at: int | None
     Raises:
         ConfigError: The target needs a position, and there is none.
     """
+    found = _meant(target, prior, held, at)
+    return min(max(found, held.start), held.end) if target.clamp else found
+
+
+def _meant(target: Target, prior: int | None, held: OffsetRange, at: int | None) -> int:
     match target.word:
         case "earliest":
             return held.start
