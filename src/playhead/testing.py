@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-import polars as pl
 
-from playhead.core import outputs
 from playhead.core.codec import META, TOMBSTONE
 from playhead.core.declare import Pipeline, Table, Topic, Version
 from playhead.core.keys import in_utc, key_reader, message_key
 from playhead.core.offsets import TopicPartition
 from playhead.core.outputs import Target
+from playhead.core.past import Content, Gathered, pack, unpack
 from playhead.core.records import Records
-from playhead.core.slots import Slots, decode, encode, merge
 from playhead.engine.call import Caller
 
 Outputs = dict[str, list[dict[str, Any]]]
@@ -106,8 +104,7 @@ def _key(key: Sequence[str], fields: Mapping[str, Any]) -> bytes | None:
 
 
 def _pass(caller: Caller, records: Records, cut: int | None) -> Outputs:
-    slots: Slots = {}
-    tables: dict[str, list[pl.DataFrame]] = {}
+    gathered = Gathered(Content())
     found: Outputs = {t.output.name: [] for t in caller.targets}
     gone_of = {t.physical: (t.output.name, _tombstone_of(t)) for t in caller.targets}
     size = cut or max(1, len(records))
@@ -121,21 +118,21 @@ def _pass(caller: Caller, records: Records, cut: int | None) -> Outputs:
             values=records.values[part],
             next=min(begin + size, len(records)),
         )
-        outcome = caller.call(batch, slots, 1)
-        slots = merge(slots, decode(encode(outcome.delta)))
-        for physical, rows in outcome.rows.items():
-            tables.setdefault(physical, []).append(rows)
+        outcome = caller.call(batch, gathered.slots, 1)
+        delta = unpack(pack(Content(outcome.delta, outcome.rows)), "what a batch changed")
+        gathered.add(delta.slots, delta.rows)
         for out in outcome.outgoing:
             name, gone = gone_of[out.topic]
             found[name] += [
                 gone(key) if value is None else msgspec.json.decode(value)
                 for key, value in zip(out.keys, out.values, strict=True)
             ]
-    for target in caller.targets:
-        if isinstance(target.output, Table) and target.physical in tables:
-            folded = outputs.table_of(tables[target.physical], target)
-            columns = [c.name for c in target.schema]
-            found[target.output.name] = folded.sort(target.output.key).select(columns).to_dicts()
+    tables = [t for t in caller.targets if isinstance(t.output, Table)]
+    contents = gathered.rows({t.physical: t.output.key for t in tables})
+    for target in tables:
+        if target.physical in contents:
+            rows = contents[target.physical].sort(target.output.key)
+            found[target.output.name] = rows.select(c.name for c in target.schema).to_dicts()
     return found
 
 

@@ -299,5 +299,11 @@ def encode_rows(frame: pl.DataFrame, columns: Sequence[str]) -> list[bytes]:
 
 
 def encode_keys(frame: pl.DataFrame, key: Sequence[str]) -> list[bytes]:
-    """Return each row's message key."""
-    return [message_key(row) for row in frame.select(list(key)).iter_rows()]
+    """Return each row's message key; each distinct one is written once."""
+    if len(key) == 1:
+        values = frame.get_column(key[0]).to_list()
+        texts = {value: message_key((value,)) for value in set(values)}
+        return [texts[value] for value in values]
+    rows = frame.select(list(key)).rows()
+    several = {row: message_key(row) for row in set(rows)}
+    return [several[row] for row in rows]

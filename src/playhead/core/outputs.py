@@ -252,16 +252,6 @@ def fold(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     return folded
 
 
-def table_of(parts: Sequence[pl.DataFrame], target: Target) -> pl.DataFrame:
-    """Return a table's rows after several batches of folded rows: what is gone is not there."""
-    rows = pl.concat([nothing(target.schema), *parts], how="diagonal")
-    folded = fold(rows, target.output.key)
-    if TOMBSTONE in folded.columns:
-        kept = ~pl.col(TOMBSTONE).fill_null(value=False)
-        folded = folded.filter(kept).drop(TOMBSTONE)
-    return folded
-
-
 def outgoing_of(
     rows: pl.DataFrame, target: Target, version: Version, records: Records, generation: int
 ) -> Outgoing:
