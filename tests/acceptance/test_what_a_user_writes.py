@@ -330,3 +330,58 @@ def test_a_function_on_each_kind_of_frame_goes_on_where_it_stopped(trip: Trip, k
         trip.run()
     # 10:00 1.5, 11:59 2.5, then 10:58 1.5 which is late, and 11:30 2.5 which is not too late.
     assert ask(trip, "SELECT * FROM totals") == [[1, 8.0, 5.0]]
+
+
+JOIN = """
+import polars as pl
+import playhead as ph
+
+app = ph.App("fares")
+value = {"car": int, "fare": float | None, "driver": str | None}
+fares = app.topic("fares", key="car", value=value)
+drivers = app.topic("drivers", key="car", value=value)
+events = app.topic("events", key="car", value=value)
+fared = app.table("fared", key="car", columns={"car": int, "driver": str | None, "total": float})
+app.pipeline(fares, to=[events], name="fares_in", version="v1")
+app.pipeline(drivers, to=[events], name="drivers_in", version="v1")
+
+
+@app.pipeline(events, to=[fared], version="v1")
+def joined(rows, state):
+    rows = state.latest(rows, who="driver")
+    rows = state.running_sum(rows, total="fare")
+    return rows.with_columns(driver=pl.col("who"))
+"""
+
+
+def test_topics_are_joined_by_forwarding_them_into_one(trip: Trip) -> None:
+    write(trip, JOIN)
+
+    def append(topic: str, text: str) -> None:
+        (trip.folder / "rows.csv").write_text(text)
+        trip.ok("ingest", "rows.csv", "--topic", topic)
+
+    append("drivers", "car,driver\n1,Ada\n2,Bo\n")
+    append("fares", "car,fare\n1,5\n2,7\n")
+    trip.run()
+    append("drivers", "car,driver\n1,Cy\n")
+    append("fares", "car,fare\n1,2\n")
+    trip.run()
+    expected = [[1, "Cy", 7.0], [2, "Bo", 7.0]]
+    assert ask(trip, "SELECT car, driver, total FROM fared ORDER BY car") == expected
+    trip.ok("rewind", "fares_in", "--to-earliest", "--execute")
+    refused = trip.cli("run", "--until-caught-up")
+    assert refused.code == 3
+    assert "what fares_in@v1 made of offset" in refused.err
+    trip.ok("rewind", "joined", "--to-earliest", "--execute")
+    trip.run()
+    assert ask(trip, "SELECT car, driver, total FROM fared ORDER BY car") == expected
+
+
+def test_two_writers_of_one_source_need_one_label(trip: Trip) -> None:
+    write(trip, JOIN.replace('name="drivers_in", version="v1"', 'name="drivers_in", version="v2"'))
+    for topic in ("drivers", "fares"):
+        trip.ok("topics", "create", topic)
+    refused = trip.cli("run", "--until-caught-up")
+    assert refused.code == 3
+    assert "different labels" in refused.err

@@ -23,7 +23,7 @@ from playhead.errors import CheckpointConflict, FunctionFailed, Refused, StoreFa
 from playhead.ports import Generation, Lease, Move, Standing
 
 LEASE_S = 10.0
-_UPSTREAM = msgspec.json.Decoder(dict[int, tuple[tuple[int, int], ...]])
+_UPSTREAM = msgspec.json.Decoder(dict[str, tuple[tuple[int, int], ...]])
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS playhead__meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS playhead__version (

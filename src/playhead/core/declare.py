@@ -317,8 +317,7 @@ class App:
 
         Raises:
             DeclarationError: A pipeline lacks its function, two physical topics or groups are
-                equal for Kafka's metrics (``.`` and ``_`` are), two pipelines write one table,
-                or a source is written by several pipelines.
+                equal for Kafka's metrics (``.`` and ``_`` are), or two pipelines write one table.
         """
         for pipeline, where in self._pending:
             raise DeclarationError(
@@ -342,14 +341,6 @@ class App:
                     )
         check_distinct("topics", topics)
         check_distinct("groups", groups)
-        for pipeline in self.pipelines.values():
-            writers = self.writers(pipeline.source)
-            if len(writers) > 1:
-                names = " and ".join(p.name for p in writers)
-                raise DeclarationError(
-                    f"{pipeline.name} reads {pipeline.source.name}, which {names} write: the "
-                    "order of two writers is recorded nowhere; read one of them"
-                )
 
 
 def _check_physical(version: Version, where: str) -> None:

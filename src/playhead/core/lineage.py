@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from playhead.core.offsets import OffsetRange
 
-Upstream = Mapping[int, Sequence[tuple[int, int]]]
-"""Generations of the version that writes the source: (number, start) by its own partition."""
+Upstream = Mapping[str, Sequence[tuple[int, int]]]
+"""Generations of the versions that write the source: (number, start) by ``pipeline@label[n]``,
+where n is the partition that the writer read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class Generation:
         number: 1, 2, 3, …
         start: Its first offset.
         gap_from: Where the cursor stood when a skip to ``start`` was accepted; None otherwise.
-        upstream: For a source that a pipeline of the app writes: that version's generations when
-            this one began. Records that are superseded by them are skipped, now and in any redo.
+        upstream: For a source that pipelines of the app write: their generations when this one
+            began. Records that are superseded by them are skipped, now and in any redo.
     """
 
     number: int

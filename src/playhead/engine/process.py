@@ -36,9 +36,9 @@ def process(
     Raises:
         BadRecord: A record cannot be decoded.
         FunctionFailed: The function raised, or returned what it must not.
-        Refused: The writer of the source was rewound, and this version keeps state.
+        Refused: A writer of the source was rewound, and this version keeps state.
     """
-    if task.writer:
+    if task.writers:
         records = upstream.fresh(records, generation)
     dead = [
         _dead(records, i, generation, skips[offset])
@@ -49,7 +49,7 @@ def process(
         records = records.where([offset not in skips for offset in records.offsets])
     outcome = task.caller.call(records, slots, generation.number)
     delta = outcome.delta
-    if task.writer and (delta or slots):
+    if task.writers and (delta or slots):
         delta = delta | upstream.noted(task, records, slots)
     counts = Counts(len(records), len(dead))
     return replace(outcome, delta=delta, dead=tuple(dead), counts=counts)

@@ -141,11 +141,12 @@ class Resolver:
         seat.history = [Generation(1, at, None, move.upstream)]
 
     def _upstream(self) -> Upstream:
-        """Return the generations of the version that writes the source, as they are now."""
-        if self.task.writer is None:
-            return {}
-        found = self.store.ledger.generations(self.task.writer)
-        return {p: tuple((g.number, g.start) for g in history) for p, history in found.items()}
+        """Return the generations of the versions that write the source, as they are now."""
+        return {
+            f"{writer}[{partition}]": tuple((g.number, g.start) for g in history)
+            for writer in self.task.writers
+            for partition, history in self.store.ledger.generations(writer).items()
+        }
 
     def _redo(self, seat: Seat, decision: Decision) -> None:
         """Compute the published batch again, publish nothing, and store it.

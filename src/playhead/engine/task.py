@@ -32,7 +32,7 @@ class Task:
         why: Why it is rewound, for the audit.
         anew: Whether the source was made again, and the rewind begins on the new one from nothing.
         outputs: Its physical topics, as they were when the task was made.
-        writer: ``pipeline@label`` of the app's version that writes the source, or None.
+        writers: The app's versions that write the source, as ``pipeline@label``.
         rules: When snapshots are saved, and how long deltas are kept.
     """
 
@@ -47,7 +47,7 @@ class Task:
     why: str = ""
     anew: bool = False
     outputs: tuple[TopicInfo, ...] = ()
-    writer: str | None = None
+    writers: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
 
     @property

@@ -9,6 +9,7 @@ the table converges; with state they would count twice, so the reader refuses an
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -27,55 +28,69 @@ def fresh(records: Records, generation: Generation) -> Records:
     starts = generation.upstream
     keep = []
     for headers in records.headers:
-        origin = _origin(headers)
-        keep.append(origin is None or origin[2] >= owner(starts.get(origin[0], ()), origin[1]))
+        found = _origin(headers)
+        keep.append(
+            found is None or found.generation >= owner(starts.get(found.writer, ()), found.offset)
+        )
     return records if all(keep) else records.where(keep)
 
 
 def noted(task: Task, records: Records, slots: Slots) -> Slots:
-    """Return the slot that says how far each partition of the writer's source was processed.
+    """Return the slot that says how far what each writer read was processed.
 
     Raises:
         Refused: A record is of a newer generation of an offset that was processed already.
     """
     known = slots.get(SLOT)
-    seen: dict[int, tuple[int, int]] = {}
+    seen: dict[str, tuple[int, int]] = {}
     if known is not None:
-        seen = {p: (offset, generation) for p, offset, generation in known.iter_rows()}
+        seen = {writer: (offset, generation) for writer, offset, generation in known.iter_rows()}
     touched = set()
     for i, headers in enumerate(records.headers):
-        origin = _origin(headers)
-        if origin is None:
+        found = _origin(headers)
+        if found is None:
             continue
-        partition, offset, generation = origin
-        before = seen.get(partition, (-1, generation))
-        if offset < before[0] or (offset == before[0] and generation > before[1]):
-            raise _refusal(task, records.source.at(records.offsets[i]), origin)
-        seen[partition] = (offset, generation)
-        touched.add(partition)
+        offset, generation = seen.get(found.writer, (-1, found.generation))
+        if found.offset < offset or (found.offset == offset and found.generation > generation):
+            raise _refusal(task, records.source.at(records.offsets[i]), found)
+        seen[found.writer] = (found.offset, found.generation)
+        touched.add(found.writer)
     if not touched:
         return {}
-    rows = [(p, *seen[p]) for p in sorted(touched)]
-    schema = {"partition": pl.Int32, "_offset": pl.Int64, "_generation": pl.Int64}
+    rows = [(writer, *seen[writer]) for writer in sorted(touched)]
+    schema = {"writer": pl.String, "_offset": pl.Int64, "_generation": pl.Int64}
     return {SLOT: pl.DataFrame(rows, schema=schema, orient="row")}
 
 
-def _origin(headers: Headers) -> tuple[int, int, int] | None:
-    """Return partition and offset of the writer's input, and the writer's generation."""
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What a record of a pipeline of the app says of itself.
+
+    ``writer`` is ``pipeline@label[n]``; ``offset`` is that of the record that it was made from.
+    """
+
+    writer: str
+    offset: int
+    generation: int
+
+
+def _origin(headers: Headers) -> _Origin | None:
     named = dict(headers)
     source = _SOURCE.search(named.get("playhead-source", b""))
     generation = named.get("playhead-generation", b"")
     if source is None or not generation.isdigit():
         return None
-    return int(source[1]), int(source[2]), int(generation)
+    pipeline, label = named.get("playhead-pipeline", b""), named.get("playhead-version", b"")
+    writer = f"{pipeline.decode()}@{label.decode()}[{int(source[1])}]"
+    return _Origin(writer, int(source[2]), int(generation))
 
 
-def _refusal(task: Task, where: str, origin: tuple[int, int, int]) -> Refused:
-    partition, offset, generation = origin
+def _refusal(task: Task, where: str, found: _Origin) -> Refused:
+    writer = found.writer.partition("[")[0]
     return Refused(
-        f"{task.version.name} keeps state, and has processed what {task.writer} made of "
-        f"[{partition}]@{offset} before: this record is of generation {generation}, for "
-        f"{task.writer} was rewound; with state it would count twice",
+        f"{task.version.name} keeps state, and has processed what {writer} made of offset "
+        f"{found.offset} before: this record is of generation {found.generation}, for {writer} "
+        "was rewound; with state it would count twice",
         where=where,
         safe="Nothing of this batch was committed; results are as they were.",
         cure=f"playhead rewind {task.version.name} --to-earliest --execute, then playhead run: "

@@ -58,20 +58,27 @@ class Known:
         row = self.rows.get(version.name)
         if row is not None:
             return row.source
-        writers = self.app.writers(version.source)
-        if not writers:
-            return version.source.name
-        live = self.live(writers[0].name)
-        return version.source.physical(live.label if live else writers[0].first)
+        labels: dict[str, str] = {}
+        for writer in self.app.writers(version.source):
+            live = self.live(writer.name)
+            labels.setdefault(live.label if live else writer.first, writer.name)
+        if len(labels) > 1:
+            raise Refused(
+                f"{version.name} reads {version.source.name}, and "
+                + " and ".join(f"{p}@{v}" for v, p in labels.items())
+                + " write it under different labels, each into a topic of its own",
+                safe="Nothing was changed.",
+                cure="Give them the same label.",
+            )
+        return version.source.physical(*labels) if labels else version.source.name
 
     def bound(self, version: Version) -> Version:
         """Return the version with its source's physical name in place."""
         return replace(version, source=replace(version.source, name=self.source(version)))
 
-    def writer(self, row: VersionRow) -> str | None:
-        """Return the recorded version that writes what this one reads, or None."""
-        found = (r.name for r in self.rows.values() for _, t in r.topics if t == row.source)
-        return next(found, None)
+    def writers(self, row: VersionRow) -> tuple[str, ...]:
+        """Return the recorded versions that write what this one reads."""
+        return tuple(r.name for r in self.rows.values() if row.source in dict(r.topics).values())
 
     def readers(self, pipeline: str) -> list[str]:
         """Return the pipelines of the app that read what this pipeline writes."""
@@ -313,7 +320,7 @@ def task_of(
         batch_records=project.settings.batch_records,
         accept_gap=accept_gap,
         outputs=outputs,
-        writer=known.writer(row),
+        writers=known.writers(row),
         rules=project.settings.rules,
     )
 
