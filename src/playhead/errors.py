@@ -82,11 +82,21 @@ class DeclarationError(PlayheadError):
 
 
 class BadRecord(PlayheadError):
-    """One record cannot be read or written; the message names it."""
+    """One record cannot be read or written; the message names it.
+
+    ``offset`` is set once the one record was found alone.
+    """
+
+    offset: int | None = None
 
 
 class FunctionFailed(PlayheadError):
-    """The function of a version raised, or returned what it must not."""
+    """The function of a version raised, or returned what it must not.
+
+    ``offset`` is set once the one record was found alone.
+    """
+
+    offset: int | None = None
 
 
 class LogFailed(PlayheadError):

@@ -32,8 +32,8 @@ COMMANDS = dict(commands(cli))
 
 def test_the_commands_are_those_of_this_release() -> None:
     assert sorted(COMMANDS) == [
-        "adopt", "demo", "diff", "groups describe", "groups reset", "ingest", "init", "plan",
-        "promote", "query", "replay", "rewind", "rollback", "run", "status",
+        "adopt", "dead-letters", "demo", "diff", "groups describe", "groups reset", "ingest",
+        "init", "plan", "promote", "query", "replay", "rewind", "rollback", "run", "status",
         "topics create", "topics describe", "topics list", "topics tail",
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""``rewind adopt``: what is done to one version by itself."""
+"""``rewind adopt dead-letters``: what is done to one version by itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from playhead.cli.options import Globals, out, say, shared
 from playhead.cli.stream import teller
 from playhead.cli.targets import target_of, where_to
+from playhead.errors import ConfigError
 
 
 @click.command(epilog="Example: playhead rewind distance --to-offset 0 --execute")
@@ -106,3 +107,62 @@ def adopt(settings: Globals, version: str, reason: str) -> None:
         out(
             f"{found.version} runs code {found.fingerprint} from {at} on (before: {found.previous})"
         )
+
+
+@click.command("dead-letters", epilog="Example: playhead dead-letters distance")
+@click.argument("version", metavar="PIPELINE[@VERSION]")
+@click.option("--skip", "place", metavar="T[0]@12", help="Set this record aside, and go on.")
+@click.option("--reason", help="With --skip: why, for the audit.")
+@shared
+def dead_letters(settings: Globals, version: str, place: str | None, reason: str | None) -> None:
+    """List the records that a version could not process; or set aside the one that stopped it.
+
+    They are kept with their bytes. After a rewind, those that lie ahead of it count no more.
+    """
+    from playhead.ops import dead_letters as op
+    from playhead.render import as_json, moment, tabular
+
+    if (place is None) != (reason is None):
+        raise ConfigError("--skip and --reason belong together")
+    project = settings.project()
+    if place is None or reason is None:
+        found = op.dead_letters(project, version)
+    else:
+        found = op.skip(project, version, op.Skip(place, reason), teller(settings))
+    if settings.json:
+        content = [
+            {
+                "topic": letter.place.topic,
+                "partition": letter.place.partition,
+                "offset": letter.offset,
+                "generation": letter.generation,
+                "error": letter.error,
+                "timestamp": moment(letter.timestamp_ms),
+                "key": _text(letter.key),
+                "value": _text(letter.value),
+            }
+            for letter in found.letters
+        ]
+        out(as_json({"version": found.version, "dead_letters": content}))
+        return
+    rows = [
+        (
+            letter.place.topic, letter.place.partition, letter.offset, letter.generation,
+            moment(letter.timestamp_ms), letter.error,
+        )
+        for letter in found.letters
+    ]  # fmt: skip
+    headings = ("TOPIC", "PARTITION", "OFFSET", "GENERATION", "TIME", "ERROR")
+    out(tabular(settings.output, headings, rows))
+
+
+def _text(data: bytes | None) -> str | dict[str, str] | None:
+    """Return bytes as text; what is no UTF-8 as base64, marked as such."""
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        import base64
+
+        return {"base64": base64.b64encode(data).decode()}

@@ -113,7 +113,7 @@ def run(
                 "version": r.version.partition("@")[2],
                 "records": r.records,
                 "cursor": {r.topic: r.cursor},
-                "dead_letters": 0,
+                "dead_letters": r.dead_letters,
             }
             for r in outcome.pipelines
         ]
@@ -143,7 +143,6 @@ def status(settings: Globals) -> None:
         for v in found:
             content = asdict(v)
             content["cursor"] = {v.topic: list(v.cursor)} if v.topic else {}
-            content["dead_letters"] = 0
             pipelines.setdefault(content.pop("pipeline"), []).append(content)
         rows = [{"pipeline": name, "versions": vs} for name, vs in pipelines.items()]
         out(as_json({"pipelines": rows}))

@@ -40,6 +40,8 @@ class Options(TypedDict, total=False):
         group: Consumer group; default ``<pipeline>.<version>``.
         expect: What a version is expected to change, as polars SQL over head and ``base``.
         rtol: Relative tolerance for floats in comparisons; 0 compares exactly.
+        on_error: ``"stop"`` at a record that cannot be processed, or ``"dead_letter"``: set it
+            aside and go on.
     """
 
     per: Literal["frame", "row"]
@@ -49,6 +51,7 @@ class Options(TypedDict, total=False):
     group: str | None
     expect: str | Sequence[str]
     rtol: float
+    on_error: Literal["stop", "dead_letter"]
 
 
 class VersionOptions(Options, total=False):
@@ -93,6 +96,11 @@ class Version:
     def expectations(self) -> tuple[str, ...]:
         """What the author said would change."""
         return key_of(self.options.get("expect"))
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether bad records become dead letters."""
+        return self.options.get("on_error", "stop") == "dead_letter"
 
     @property
     def per_row(self) -> bool:

@@ -19,6 +19,7 @@ _CHOICES = {
     "per": ("frame", "row"),
     "start": ("earliest", "latest"),
     "frame": ("polars", "pandas", "arrow"),
+    "on_error": ("stop", "dead_letter"),
 }
 
 _HERE = Path(__file__).parent

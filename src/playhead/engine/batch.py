@@ -7,30 +7,35 @@ cursor, and the batch is computed again with its outputs suppressed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
 from playhead.core.offsets import TopicPartition
-from playhead.core.past import Content, pack
+from playhead.core.past import Content, Counts, pack
 from playhead.core.records import Outgoing, Records
 from playhead.core.slots import Slots, key_columns, merge
 from playhead.engine import upstream
 from playhead.engine.call import Outcome
-from playhead.engine.events import BatchDone, Step
+from playhead.engine.events import BatchDone, Step, Warned
 from playhead.engine.process import process
 from playhead.engine.session import Session
 from playhead.engine.snapshots import snapshot_if_due
 from playhead.engine.task import Seat
-from playhead.errors import FunctionFailed, SessionLost
+from playhead.errors import BadRecord, FunctionFailed, SessionLost
 from playhead.ports import Move
 
 
-def run_batch(session: Session, batches: Sequence[Records]) -> str:
-    """Process what was read, one `Records` a partition; return the version's stage.
+def run_batch(session: Session, batches: Sequence[Records]) -> tuple[str, Counts]:
+    """Process what was read, one `Records` a partition.
+
+    Returns:
+        The version's stage, and how many records were processed and set aside.
 
     Raises:
-        BadRecord: A record cannot be decoded; nothing of the batch was committed.
-        FunctionFailed: The function failed; nothing of the batch was committed.
+        BadRecord: A record cannot be decoded; with ``offset``, all before it was committed.
+        FunctionFailed: The function failed; likewise, and where it fails only on the batch as a
+            whole, nothing of it was committed.
         SessionLost: Another process took over, or the outcome of the log's transaction is
             unknown: the session is over, and only the start sequence can tell.
     """
@@ -38,22 +43,14 @@ def run_batch(session: Session, batches: Sequence[Records]) -> str:
     if member is None:
         raise SessionLost(f"{session.name}: the session has not started")
     # 1. Compute, one partition at a time: outputs, table rows, and the state's delta.
-    outcomes: list[Outcome] = []
-    moves: list[Move] = []
-    offsets: dict[int, Committed] = {}
-    for records in batches:
-        seat = session.seats[records.source.partition]
-        outcome = process(session.task, records, seat.slots, seat.generation, seat.skips)
-        _check_keys(session.seats, outcomes, seat.place, outcome.delta)
-        move = _move(seat, records, outcome)
-        digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
-        offsets[seat.place.partition] = _committed(session, move, digest)
-        outcomes.append(outcome)
-        moves.append(move)
+    computed = _compute(session, batches)
+    moves, offsets = [c.move for c in computed.parts], computed.offsets
+    if computed.failed and not moves:
+        raise computed.failed
     session.tell(Step("computed"))
     # 2. One log transaction: output records, witness and group offset, with metadata.
     if session.task.publishes:
-        member.publish(_together(outcomes), offsets)
+        member.publish(_together([c.outcome for c in computed.parts]), offsets)
     # 3. One store transaction: compare-and-set of every cursor, then state, rows, counters.
     session.tell(Step("before store commit"))
     stage = ledger.commit(session.name, moves)
@@ -62,18 +59,75 @@ def run_batch(session: Session, batches: Sequence[Records]) -> str:
     if not session.task.publishes:
         member.commit(offsets)
         session.tell(Step("after advisory commit"))
-    for move, outcome in zip(moves, outcomes, strict=True):
-        seat = session.seats[move.place.partition]
-        seat.cursor = move.after
-        seat.slots = merge(seat.slots, outcome.delta)
-        seat.since.add(move.counts.records, len(move.content))
+    for part in computed.parts:
+        seat = session.seats[part.move.place.partition]
+        seat.cursor = part.move.after
+        seat.slots = merge(seat.slots, part.outcome.delta)
+        seat.since.add(part.move.counts.records, len(part.move.content))
+    _tell_dead(session, moves)
     # 5. Now and then a snapshot, so that what comes later need not begin at the start.
     for move in moves:
         snapshot_if_due(
             session.store, session.task, session.seats[move.place.partition], session.tell
         )
-    session.tell(BatchDone(session.name, sum(len(r) for r in batches), session.positions))
-    return stage
+    counts = sum((move.counts for move in moves), Counts())
+    session.tell(BatchDone(session.name, counts.records, session.positions))
+    if computed.failed:
+        raise computed.failed
+    return stage, counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One partition of a batch, computed."""
+
+    move: Move
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class _Computed:
+    """A batch, computed: what comes before a bad record that stops it, where there is one."""
+
+    parts: list[_Part] = field(default_factory=list)
+    offsets: dict[int, Committed] = field(default_factory=dict)
+    failed: BadRecord | FunctionFailed | None = None
+
+
+def _compute(session: Session, batches: Sequence[Records]) -> _Computed:
+    computed = _Computed()
+    for read in batches:
+        seat, records = session.seats[read.source.partition], read
+        try:
+            outcome = process(session.task, records, seat.slots, seat.generation, seat.skips)
+        except (BadRecord, FunctionFailed) as error:
+            if error.offset is None:
+                raise
+            computed.failed = computed.failed or error
+            records = records.before(error.offset)
+            if records.next <= seat.cursor.next:
+                continue
+            outcome = process(session.task, records, seat.slots, seat.generation, seat.skips)
+        before = [part.outcome for part in computed.parts]
+        _check_keys(session.seats, before, seat.place, outcome.delta)
+        move = _move(seat, records, outcome)
+        digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
+        computed.offsets[seat.place.partition] = _committed(session, move, digest)
+        computed.parts.append(_Part(move, outcome))
+    return computed
+
+
+def _tell_dead(session: Session, moves: Sequence[Move]) -> None:
+    dead = [letter for move in moves for letter in move.dead]
+    if dead:
+        first = dead[0]
+        session.tell(
+            Warned(
+                session.name,
+                f"{len(dead)} set aside; {first.place.at(first.offset)}: {first.error}; look: "
+                f"playhead dead-letters {session.task.version.pipeline}",
+            )
+        )
 
 
 def _move(seat: Seat, records: Records, outcome: Outcome) -> Move:

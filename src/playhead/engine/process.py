@@ -11,7 +11,9 @@ from playhead.core.records import Records
 from playhead.core.slots import Slots
 from playhead.engine import upstream
 from playhead.engine.call import Outcome
+from playhead.engine.isolate import isolate
 from playhead.engine.task import Task
+from playhead.errors import BadRecord, FunctionFailed, PlayheadError
 from playhead.ports import DeadLetter
 
 
@@ -24,7 +26,9 @@ def process(
 ) -> Outcome:
     """Return what a version makes of the records, from its state before them.
 
-    Any two calls with equal arguments give equal outcomes: live, in a redo and in a restore.
+    A record that was skipped on request, and with ``on_error="dead_letter"`` one that cannot be
+    processed, becomes a dead letter. Any two calls with equal arguments give equal outcomes: live,
+    in a redo and in a restore.
 
     Args:
         task: The version.
@@ -34,25 +38,49 @@ def process(
         skips: Reasons by offset, for records that are dead letters by somebody's decision.
 
     Raises:
-        BadRecord: A record cannot be decoded.
-        FunctionFailed: The function raised, or returned what it must not.
+        BadRecord: A record cannot be decoded; ``offset`` says which.
+        FunctionFailed: The function raised, or returned what it must not; ``offset`` says at
+            which record, or is None where they fail only as a whole.
         Refused: A writer of the source was rewound, and this version keeps state.
     """
     if task.writers:
         records = upstream.fresh(records, generation)
-    dead = [
-        _dead(records, i, generation, skips[offset])
-        for i, offset in enumerate(records.offsets)
-        if offset in skips
-    ]
-    if dead:
-        records = records.where([offset not in skips for offset in records.offsets])
-    outcome = task.caller.call(records, slots, generation.number)
+    errors = {o: f"skipped: {skips[o]}" for o in records.offsets if o in skips}
+    good = records.where([o not in errors for o in records.offsets]) if errors else records
+
+    def call(some: Records, state: Slots) -> Outcome:
+        return task.caller.call(some, state, generation.number)
+
+    try:
+        outcome, bad = isolate(call, good, slots, keep_on=task.version.sets_aside)
+    except (BadRecord, FunctionFailed) as error:
+        if error.offset is not None:
+            error.cure = _ways_on(task, error)
+        raise
+    if bad:
+        good = good.where([o not in bad for o in good.offsets])
+        errors |= {offset: _line(error) for offset, error in bad.items()}
     delta = outcome.delta
     if task.writers and (delta or slots):
-        delta = delta | upstream.noted(task, records, slots)
-    counts = Counts(len(records), len(dead))
-    return replace(outcome, delta=delta, dead=tuple(dead), counts=counts)
+        delta = delta | upstream.noted(task, good, slots)
+    dead = tuple(
+        _dead(records, i, generation, errors[offset])
+        for i, offset in enumerate(records.offsets)
+        if offset in errors
+    )
+    return replace(outcome, delta=delta, dead=dead, counts=Counts(len(good), len(dead)))
+
+
+def _ways_on(task: Task, error: BadRecord | FunctionFailed) -> str:
+    return (
+        f"{error.cure or 'Correct what wrote it.'}\nOr go on without it: playhead dead-letters "
+        f'{task.version.name} --skip "{error.where}" --reason TEXT (on_error="dead_letter" does so '
+        "by itself)."
+    )
+
+
+def _line(error: PlayheadError) -> str:
+    return " ".join(error.message.split())
 
 
 def _dead(records: Records, i: int, generation: Generation, error: str) -> DeadLetter:

@@ -27,12 +27,14 @@ class Summary:
     """What a worker did.
 
     Attributes:
-        records: Records that it committed.
+        records: Records that it processed and committed.
+        dead: Records that it set aside as dead letters.
         cursor: The next offset to read, by partition.
         stage: The version's stage when it ended.
     """
 
     records: int = 0
+    dead: int = 0
     cursor: dict[int, int] = field(default_factory=dict)
     stage: str = ""
 
@@ -135,8 +137,9 @@ class Worker:
                         session.member.ensure()
                     batches = self._read(reader, bound)
                 if batches:
-                    now = run_batch(session, batches)
-                    summary.records += sum(len(records) for records in batches)
+                    now, counts = run_batch(session, batches)
+                    summary.records += counts.records
+                    summary.dead += counts.dead
                     summary.cursor = session.positions
                 else:
                     now = session.stage()

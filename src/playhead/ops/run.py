@@ -26,7 +26,8 @@ class Ran:
     Attributes:
         version: ``pipeline@label`` that ran.
         topic: The physical topic that it read.
-        records: Records that it committed.
+        records: Records that it processed.
+        dead_letters: Records that it set aside.
         cursor: The next offset to read, in partition order.
     """
 
@@ -34,6 +35,7 @@ class Ran:
     topic: str
     records: int
     cursor: list[int]
+    dead_letters: int = 0
 
 
 @dataclass(slots=True)
@@ -210,4 +212,4 @@ def _retired(task: Task, summary: Summary) -> Refused:
 
 def _ran(task: Task, summary: Summary) -> Ran:
     cursor = [summary.cursor[p] for p in sorted(summary.cursor)]
-    return Ran(task.version.name, task.topic.name, summary.records, cursor)
+    return Ran(task.version.name, task.topic.name, summary.records, cursor, summary.dead)

@@ -31,6 +31,7 @@ class VersionStatus:
     cursor: tuple[int, ...] = ()
     lag: int | None = None
     running: str | None = None
+    dead_letters: int = 0
 
 
 def status(project: Project) -> list[VersionStatus]:
@@ -83,4 +84,5 @@ def _recorded(log: Log, store: Store, row: VersionRow) -> VersionStatus:
         cursor=tuple(standings[p].cursor.next for p in sorted(standings)),
         lag=lag,
         running=lease.owner if lease is not None and lease.in_force else None,
+        dead_letters=sum(s.counts.dead for s in standings.values()),
     )
