@@ -17,7 +17,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from contract.test_store import (
+from playhead.adapters.duckdb_mirror import ask, build, inspect
+from playhead.config import Settings
+from playhead.core.checkpoint import Cursor
+from playhead.errors import PlayheadError, StoreFailed
+from playhead.ops.mirror import LEASE, MirrorThread, refresh
+from playhead.ops.query import query
+from playhead.ports import Cut
+from playhead.project import Project
+from stores import (
     TESTS,
     VALUES,
     Writer,
@@ -30,14 +38,6 @@ from contract.test_store import (
     wait_for_go,
     wait_for_state,
 )
-from playhead.adapters.duckdb_mirror import ask, build, inspect
-from playhead.config import Settings
-from playhead.core.checkpoint import Cursor
-from playhead.errors import PlayheadError, StoreFailed
-from playhead.ops.mirror import LEASE, MirrorThread, refresh
-from playhead.ops.query import query
-from playhead.ports import Cut
-from playhead.project import Project
 
 
 class Place:
