@@ -1,0 +1,239 @@
+"""Bad records through the command line: named one by one, set aside, never lost, never counted."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from story import Trip
+
+MODULE = """
+import polars as pl
+import playhead as ph
+
+app = ph.App("{app}")
+fares = app.topic("{topic}", key="car", value={{"car": int, "fare": float}})
+sums = app.topic("{prefix}sums", key="car")
+totals = app.table("totals", key="car")
+
+
+@app.pipeline(fares, to=[sums, totals], version="v1", group="{prefix}total.v1"{options})
+def total(rows, state):
+    if (rows["fare"] == 13.0).any():
+        raise ValueError("unlucky")
+    rows = state.running_sum(rows, total="fare")
+    return rows.select(ph.origin, "car", total=pl.when(pl.col("fare") == 99).then(
+        float("nan")).otherwise(pl.col("total")))
+"""
+GOOD = [f'{{"car": {i % 3}, "fare": {i}}}' for i in range(1, 41)]
+GOOD[12] = '{"car": 1, "fare": 3}'
+ASIDE = ', on_error="dead_letter"'
+
+
+def fares(trip: Trip, lines: list[str], options: str = "", partitions: int = 1) -> None:
+    """Write a module and a topic with these values; what is no JSON too, key and all."""
+    declare(trip, options)
+    trip.ok("topics", "create", trip.topic, "--partitions", str(partitions))
+    append(trip, lines)
+
+
+def declare(trip: Trip, options: str) -> None:
+    text = MODULE.format(
+        app=(trip.prefix + "fares").replace(".", "_").replace("-", "_").strip("_") or "fares",
+        topic=trip.topic, prefix=trip.prefix, options=options,
+    )  # fmt: skip
+    (trip.folder / "vehicles.py").write_text(text)
+
+
+def append(trip: Trip, lines: list[str]) -> None:
+    from playhead.config import load
+    from playhead.core.records import Outgoing, partition_of
+    from playhead.project import Project
+
+    with closing(Project(load(trip.folder, {"log": trip.log})).open_log()) as log:
+        topic = log.topic(trip.topic)
+        assert topic is not None
+        out = Outgoing(trip.topic)
+        for i, line in enumerate(lines):
+            key = b"%d" % ((i + 1) % 3)
+            value = line.encode() if line != "null" else None
+            out.add(partition_of(key, topic.partitions), key, value, 1_700_000_000_000 + i)
+        with closing(log.appender(f"test-{trip.folder.name}")) as appender:
+            appender.append(out)
+            appender.commit()
+
+
+def bad(*at: tuple[int, str]) -> list[str]:
+    lines = list(GOOD)
+    for i, line in at:
+        lines[i] = line
+    return lines
+
+
+FAULTS = {
+    "no JSON": ("{", "cannot be decoded as JSON"),
+    "another type": ('{"car": 1, "fare": "much"}', "cannot be decoded as JSON"),
+    "a null value": ("null", "the value is null"),
+    "the function raises": ('{"car": 1, "fare": 13}', "unlucky"),
+    "an output that cannot be": ('{"car": 1, "fare": 99}', "NaN or infinite"),
+}
+
+
+def expected(lines: list[str], without: set[int]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for i, line in enumerate(lines):
+        if i not in without:
+            row = json.loads(line)
+            found[row["car"]] = found.get(row["car"], 0.0) + row["fare"]
+    return found
+
+
+def totals(trip: Trip) -> dict[int, float]:
+    return dict(trip.json("query", "SELECT car, total FROM totals")["rows"])
+
+
+def letters(trip: Trip) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = trip.json("dead-letters", "total")["dead_letters"]
+    return found
+
+
+@pytest.fixture
+def make_trip_empty(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Trip]:
+    """Make a project without any records, on ``local`` or ``kafka``."""
+
+    def make(log: str) -> Trip:
+        url = None
+        if log == "kafka":
+            url = f"kafka://{request.getfixturevalue('kafka').bootstrap}"
+        return Trip.make(tmp_path / "trip", url)
+
+    return make
+
+
+@pytest.fixture
+def fresh(make_trip_empty: Callable[[str], Trip]) -> Trip:
+    return make_trip_empty("local")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_stop_names_the_record_and_it_can_be_set_aside(fresh: Trip, fault: str) -> None:
+    value, said = FAULTS[fault]
+    lines = bad((10, value))
+    fares(fresh, lines)
+    where = f"{fresh.topic}[0]@10"
+    stopped = fresh.cli("run", "--until-caught-up")
+    assert stopped.code == 1, stopped
+    assert said in stopped.err
+    assert f'--skip "{where}"' in stopped.err
+    assert totals(fresh) == expected(lines[:10], set()), "what comes before it is committed"
+    assert fresh.cli("run", "--until-caught-up").code == 1, "it does not go away"
+    assert letters(fresh) == []
+    done = fresh.json("dead-letters", "total", "--skip", where, "--reason", "a test")
+    assert [(d["partition"], d["offset"], d["error"]) for d in done["dead_letters"]] == [
+        (0, 10, "skipped: a test")
+    ]
+    ran = fresh.run()["pipelines"][0]
+    assert (ran["records"], ran["dead_letters"]) == (29, 0)
+    assert totals(fresh) == expected(lines, {10})
+    status = fresh.json("status")["pipelines"][0]["versions"][0]
+    assert status["dead_letters"] == 1
+
+
+@pytest.mark.parametrize("log", ["local", "kafka"])
+@pytest.mark.parametrize("batch", ["1", "7", "1000"])
+def test_with_dead_letter_all_go_on_and_nothing_is_lost(
+    make_trip_empty: Callable[[str], Trip], log: str, batch: str
+) -> None:
+    trip = make_trip_empty(log)
+    at = {3: "{", 4: "null", 17: '{"car": 1, "fare": 13}', 39: '{"car": 1, "fare": 99}'}
+    lines = bad(*at.items())
+    fares(trip, lines, ASIDE)
+    ran = trip.run(PLAYHEAD_BATCH_RECORDS=batch)["pipelines"][0]
+    assert (ran["records"], ran["dead_letters"]) == (36, 4), "n_in = n_processed + n_dead"
+    found = letters(trip)
+    assert [(d["offset"], d["value"]) for d in found] == [
+        (o, None if v == "null" else v) for o, v in at.items()
+    ]
+    assert [d["key"] for d in found] == [str((o + 1) % 3) for o in at]
+    assert found[0]["timestamp"].startswith("2023-11-14T")
+    assert totals(trip) == expected(lines, set(at))
+    published = trip.records("sums.v1")
+    assert len(published) == 36
+    trip.ok("rewind", "total", "--to-offset", "17", "--execute")
+    assert [d["offset"] for d in letters(trip)] == [3, 4], "those ahead count no more"
+    trip.run()
+    assert [(d["offset"], d["generation"]) for d in letters(trip)] == [
+        (3, 1), (4, 1), (17, 2), (39, 2),
+    ]  # fmt: skip
+    assert totals(trip) == expected(lines, set(at))
+
+
+@pytest.mark.parametrize("log", ["local", "kafka"])
+def test_a_crash_with_a_dead_letter_in_the_batch_is_redone_alike(
+    make_trip_empty: Callable[[str], Trip], log: str
+) -> None:
+    trip = make_trip_empty(log)
+    lines = bad((3, "{"), (17, '{"car": 1, "fare": 13}'))
+    fares(trip, lines, ASIDE)
+    died = trip.cli("run", "--until-caught-up", PLAYHEAD_CRASH="before store commit")
+    assert died.code == -9
+    trip.run()
+    assert [d["offset"] for d in letters(trip)] == [3, 17]
+    assert totals(trip) == expected(lines, {3, 17})
+    assert len(trip.records("sums.v1")) == 38
+
+
+def test_a_crash_inside_a_skip_is_finished_by_the_next_run(fresh: Trip) -> None:
+    lines = bad((10, "{"))
+    fares(fresh, lines)
+    assert fresh.cli("run", "--until-caught-up").code == 1
+    where = f"{fresh.topic}[0]@10"
+    skip = ("dead-letters", "total", "--skip", where, "--reason", "a test")
+    assert fresh.cli(*skip, PLAYHEAD_CRASH="before store commit").code == -9
+    fresh.run()
+    assert [(d["offset"], d["error"]) for d in letters(fresh)] == [(10, "skipped: a test")]
+    assert totals(fresh) == expected(lines, {10})
+
+
+def test_more_than_twenty_in_a_batch_stop(fresh: Trip) -> None:
+    lines = bad(*[(i, "{") for i in range(5, 26)])
+    fares(fresh, lines, ASIDE)
+    stopped = fresh.cli("run", "--until-caught-up")
+    assert stopped.code == 1
+    assert "more than 20 records of one batch" in stopped.err
+    assert totals(fresh) == expected(lines[:5], set())
+
+
+def test_the_two_settings_are_one_code(fresh: Trip) -> None:
+    fares(fresh, GOOD)
+    fresh.run()
+    declare(fresh, ASIDE)
+    append(fresh, ["{", *GOOD[:2]])
+    ran = fresh.run()["pipelines"][0]
+    assert (ran["records"], ran["dead_letters"]) == (2, 1)
+
+
+def test_what_cannot_be_skipped_is_said(fresh: Trip) -> None:
+    fares(fresh, GOOD)
+    fresh.run()
+    before = fresh.json("status")
+    for place, reason, code, said in [
+        (f"{fresh.topic}[0]@5", "x", 3, "processed it already"),
+        (f"{fresh.topic}[0]@40", "x", 2, "no such record"),
+        (f"{fresh.topic}[7]@5", "x", 2, "not raw_trackpoints[7]"),
+        ("somewhere", "x", 2, "topic[partition]@offset"),
+        (f"{fresh.topic}[0]@5", " ", 2, "--reason"),
+    ]:
+        done = fresh.cli("dead-letters", "total", "--skip", place, "--reason", reason)
+        assert (done.code, said in done.err) == (code, True), done
+    assert fresh.cli("dead-letters", "total", "--skip", "x[0]@1").code == 2
+    assert fresh.cli("dead-letters", "nope").code == 2
+    assert fresh.json("status") == before
+    with closing(sqlite3.connect(fresh.folder / ".playhead/store.db")) as store:
+        assert store.execute("SELECT count(*) FROM playhead__skip").fetchone() == (0,)
