@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 
-import oracle
 from story import Trip, headers, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
@@ -51,60 +50,6 @@ def test_kills_between_commits_leave_no_trace(
     told = [headers(r) for r in trip.records("distance_calcs.miles")]
     assert {h["playhead-generation"] for h in told} == {"1"}
     assert len({h["playhead-source"] for h in told}) == 681
-
-
-STEPS = ("computed", "produced", "group offsets sent", "before log commit", "after log commit",
-         "before store commit", "after store commit")  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("log", "step"),
-    [("local", step) for step in STEPS]
-    + [("kafka", "before log commit"), ("kafka", "after log commit")],
-)
-def test_a_crash_between_two_durable_effects(make_trip: MakeTrip, log: str, step: str) -> None:
-    trip = make_trip(log, 1)
-    crashed = trip.cli("run", "--until-caught-up", PLAYHEAD_CRASH=f"{step}:3", **SMALL)
-    assert crashed.code == -signal.SIGKILL
-    finished = trip.ok("run", "--until-caught-up", **SMALL)
-    if step in {"after log commit", "before store commit"}:
-        assert "was published but not stored: redo" in finished.err
-    assert {k: round(v, 6) for k, v in trip.totals().items()} == oracle.KNOWN_MILES
-    told = [headers(r) for r in trip.records("distance_calcs.miles")]
-    assert len(told) == len({h["playhead-source"] for h in told}) == 681
-
-
-@pytest.mark.parametrize("log", ["local", "kafka"])
-@pytest.mark.parametrize("step", ["rewind intent", "rewind stored"])
-def test_a_crash_in_a_rewind(make_trip: MakeTrip, log: str, step: str) -> None:
-    trip = make_trip(log, 1)
-    trip.run()
-    trip.ok("groups", "reset", "--group", trip.group, "--to-offset", "100", "--execute")
-    crashed = trip.cli("run", "--until-caught-up", PLAYHEAD_CRASH=step)
-    assert crashed.code == -signal.SIGKILL
-    trip.run()
-    assert {k: round(v, 6) for k, v in trip.totals().items()} == oracle.KNOWN_MILES
-    told = [headers(r) for r in trip.records("distance_calcs.miles")]
-    generations = [h["playhead-generation"] for h in told]
-    assert (generations.count("1"), generations.count("2")) == (681, 581)
-
-
-@pytest.mark.parametrize("log", ["local", "kafka"])
-@pytest.mark.parametrize("step", ["before swap", "after swap"])
-def test_a_promotion_killed_is_wholly_done_or_not_at_all(
-    make_trip: MakeTrip, log: str, step: str
-) -> None:
-    trip = make_trip(log, 1)
-    trip.run()
-    trip.ok("replay", "distance@km")
-    crashed = trip.cli("promote", "distance@km", PLAYHEAD_CRASH=step)
-    assert crashed.code == -signal.SIGKILL
-    known = oracle.KNOWN_MILES if step == "before swap" else oracle.KNOWN_KM
-    assert {k: round(v, 6) for k, v in trip.totals().items()} == known
-    again = trip.cli("promote", "distance@km")
-    assert again.code == (0 if step == "before swap" else 3)
-    assert {k: round(v, 6) for k, v in trip.totals().items()} == oracle.KNOWN_KM
-    assert trip.run()["pipelines"][0]["version"] == "km"
 
 
 def test_a_replay_killed_resumes_to_the_bound_it_had(make_trip: MakeTrip) -> None:

@@ -13,6 +13,27 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# Every point between two durable effects: of a batch, of a rewind, of a swap. The crash matrix of
+# the tests kills a process at each of them.
+STEPS = (
+    "computed",
+    "begin",
+    "produced",
+    "group offsets sent",
+    "witness offsets sent",
+    "before log commit",
+    "after log commit",
+    "before store commit",
+    "after compare-and-set",
+    "between state and rows",
+    "after store commit",
+    "after advisory commit",
+    "rewind intent",
+    "rewind stored",
+    "before swap",
+    "after swap",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

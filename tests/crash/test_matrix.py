@@ -1,0 +1,255 @@
+"""The crash matrix: kill −9 at every point between durable effects, restart, ask the oracle.
+
+A cell is one point, in one command, on one log and one store. ``make test`` runs every point once
+on SQLite and the local log, and the points inside the log's transaction on Kafka; with
+``PLAYHEAD_PROOF=long`` every point runs early and late, on both logs, and dies twice in a row.
+"""
+
+from __future__ import annotations
+
+import ast
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.engine.events import STEPS
+from proof import figures
+from proof.project import Site, once, points
+from servers import KafkaServer
+
+SRC = Path(__file__).resolve().parents[2] / "src/playhead"
+RECORDS = 300
+REWOUND = 40
+IN_BATCH = STEPS[: STEPS.index("after advisory commit")]
+IN_LOG = STEPS[STEPS.index("begin") : STEPS.index("after log commit") + 1]
+IN_STORE = ("computed", *STEPS[STEPS.index("before store commit") : STEPS.index("rewind intent")])
+IN_REWIND = ("rewind intent", "after compare-and-set", "between state and rows", "rewind stored")
+IN_SWAP = ("before swap", "after swap")
+# The log's transaction is committed, and the store's is not.
+WITNESS_AHEAD = STEPS[STEPS.index("after log commit") : STEPS.index("after store commit")]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a process is killed.
+
+    Attributes:
+        act: What it is doing; a method of `Crash`.
+        step: The point.
+        nth: The how manieth time that it comes there.
+        log: ``local`` or ``kafka``.
+        again: Whether the next process is killed too, at the first such point that it reaches.
+    """
+
+    act: str
+    step: str
+    nth: int = 1
+    log: str = "local"
+    again: bool = False
+
+    def __str__(self) -> str:
+        twice = "-twice" if self.again else ""
+        return f"{self.log}-{self.act}-{self.step.replace(' ', '_')}-{self.nth}{twice}"
+
+
+def short() -> list[Cell]:
+    """Return the cells of ``make test``."""
+    return [
+        *[Cell("batches", step, 3) for step in IN_BATCH],
+        *[Cell("batches", step, 3, "kafka") for step in IN_LOG],
+        *[Cell("advised", step, 3) for step in IN_STORE],
+        Cell("advised", "after store commit", 3, "kafka"),
+        *[Cell("rewind", step) for step in IN_REWIND],
+        *[Cell("rewind", step, 1, "kafka") for step in ("rewind intent", "rewind stored")],
+        *[Cell("promote", step) for step in IN_SWAP],
+        *[Cell("rollback", step) for step in IN_SWAP],
+    ]
+
+
+def long() -> list[Cell]:
+    """Return the cells of ``make test-long``: the full product."""
+    found: list[Cell] = []
+    for log in ("local", "kafka"):
+        for nth in (1, 2, 7, 15):
+            found += [Cell("batches", step, nth, log) for step in IN_BATCH]
+            found += [Cell("advised", step, nth, log) for step in IN_STORE]
+        found += [Cell("batches", step, 4, log, again=True) for step in IN_BATCH]
+        found += [Cell("advised", step, 4, log, again=True) for step in IN_STORE]
+        found += [Cell("replay", step, 5, log) for step in IN_BATCH]
+        found += [Cell("rewind", step, nth, log) for step in IN_REWIND for nth in (1, 2)]
+        found += [Cell("rewind", step, 1, log, again=True) for step in IN_REWIND]
+        for act in ("promote", "rollback"):
+            found += [Cell(act, step, 1, log) for step in IN_SWAP]
+    return found
+
+
+CELLS = long() if figures.LONG else short()
+
+
+class Sites:
+    """Projects to crash in: copies of a few that were prepared once, on Kafka new ones."""
+
+    def __init__(self, folder: Path, kafka: Callable[[], KafkaServer]) -> None:
+        self._folder = folder
+        self._kafka = kafka
+        self._ready: dict[tuple[str, ...], Site] = {}
+        self._made = 0
+
+    def get(self, log: str, *before: tuple[str, ...]) -> Site:
+        """Return a project of its own in which these commands were run."""
+        self._made += 1
+        folder = self._folder / f"cell{self._made}"
+        if log == "kafka":
+            return self._fresh(folder, f"kafka://{self._kafka().bootstrap}", before)
+        key = tuple(" ".join(command) for command in before)
+        if key not in self._ready:
+            self._ready[key] = self._fresh(self._folder / f"ready{len(self._ready)}", None, before)
+        return Site.copy(self._ready[key], folder)
+
+    def _fresh(self, folder: Path, log: str | None, before: tuple[tuple[str, ...], ...]) -> Site:
+        site = Site.build(folder, log)
+        site.produce(points(RECORDS))
+        for command in before:
+            site.ok(*command)
+        return site
+
+
+@pytest.fixture(scope="module")
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sites:
+    folder = tmp_path_factory.mktemp("matrix")
+    return Sites(folder, lambda: request.getfixturevalue("kafka"))
+
+
+class Crash:
+    """One cell: prepare, kill, start again, compare with the oracle."""
+
+    RUN = ("run", "total", "--until-caught-up")
+
+    def __init__(self, sites: Sites, cell: Cell) -> None:
+        self.sites = sites
+        self.cell = cell
+        self.site: Site
+
+    def batches(self) -> None:
+        """Batches with a topic and a table."""
+        self.site = self.sites.get(self.cell.log)
+        self._die(*self.RUN)
+        finished = self.site.ok(*self.RUN)
+        if self.cell.step in WITNESS_AHEAD:
+            assert "was published but not stored: redo" in finished.err
+        self._same("total", "one")
+
+    def advised(self) -> None:
+        """Batches with a table alone: the group's offset follows, as advice."""
+        run = ("run", "quiet", "--until-caught-up")
+        self.site = self.sites.get(self.cell.log)
+        self._die(*run)
+        self.site.ok(*run)
+        self._same("quiet", "one")
+
+    def replay(self) -> None:
+        """A replay into a shadow; live is not touched."""
+        self.site = self.sites.get(self.cell.log, self.RUN)
+        before = self.site.found("total", "one")
+        self._die("replay", "total@two")
+        self.site.ok("replay", "total@two")
+        self._same("total", "two")
+        assert self.site.found("total", "one") == before
+
+    def rewind(self) -> None:
+        """A rewind that somebody else began, with Kafka's own means."""
+        self.site = self.sites.get(self.cell.log, self.RUN)
+        group = f"{self.site.prefix}total.one"
+        back = ("--to-offset", str(REWOUND), "--execute")
+        self.site.ok("groups", "reset", "--group", group, *back)
+        self._die(*self.RUN)
+        self.site.ok(*self.RUN)
+        expected = self.site.expected()
+        for partition, records in expected["topic"].items():
+            again = [r for r in records if r["source"] >= REWOUND]
+            assert again
+            first, second = once({partition: records}), once({partition: again}, 2)
+            expected["topic"][partition] = first[partition] + second[partition]
+        assert self.site.found() == expected
+
+    def promote(self) -> None:
+        """The swap of a promotion: wholly done or not at all."""
+        self.site = self.sites.get(self.cell.log, self.RUN, ("replay", "total@two"))
+        self._swap(("promote", "total@two"), "one", "two")
+
+    def rollback(self) -> None:
+        """The swap back."""
+        before = (self.RUN, ("replay", "total@two"), ("promote", "total@two"))
+        self.site = self.sites.get(self.cell.log, *before)
+        self._swap(("rollback", "total"), "two", "one")
+
+    def _swap(self, command: tuple[str, ...], old: str, new: str) -> None:
+        self._die(*command)
+        stood = old if self.cell.step == "before swap" else new
+        assert self._public() == self.site.expected(stood)["table"]
+        if stood == old:
+            self.site.ok(*command)
+        assert self._public() == self.site.expected(new)["table"]
+        assert self.site.json(*self.RUN)["pipelines"][0]["version"] == new
+        for label in ("one", "two"):
+            self._same("total", label)
+
+    def _public(self) -> list[list[Any]]:
+        answered = self.site.json("query", "SELECT key, total, before, n FROM totals ORDER BY key")
+        shown = answered["rows"]
+        label = answered["versions"]["totals"].rpartition("@")[2]
+        table: list[list[Any]] = self.site.found("total", label)["table"]
+        assert [(r[0], float.fromhex(r[1])) for r in table] == [(r[0], r[1]) for r in shown]
+        return table
+
+    def _die(self, *command: str) -> None:
+        cell = self.cell
+        killed = self.site.cli(*command, PLAYHEAD_CRASH=f"{cell.step}:{cell.nth}")
+        assert killed.code == -signal.SIGKILL, f"{cell} was never reached\n{killed.err}"
+        if cell.again:
+            killed = self.site.cli(*command, PLAYHEAD_CRASH=cell.step)
+            assert killed.code == -signal.SIGKILL, f"{cell} was not reached again\n{killed.err}"
+
+    def _same(self, pipeline: str, label: str) -> None:
+        expected = self.site.expected(label)
+        expected["topic"] = once(expected["topic"])
+        if pipeline == "quiet":
+            del expected["topic"]
+        assert self.site.found(pipeline, label) == expected
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_process_killed_there_leaves_no_trace(sites: Sites, cell: Cell) -> None:
+    getattr(Crash(sites, cell), cell.act)()
+    figures.count("crash cells", f"{cell.act}, {cell.log} log, sqlite store")
+
+
+def test_a_point_that_is_never_reached_is_no_proof(sites: Sites) -> None:
+    with pytest.raises(AssertionError, match="was never reached"):
+        Crash(sites, Cell("batches", "no such point")).batches()
+    with pytest.raises(AssertionError, match="was never reached"):
+        Crash(sites, Cell("batches", "computed", 1000)).batches()
+
+
+def test_the_matrix_has_every_point_of_the_code() -> None:
+    """A point that is added to the code has to be added to `STEPS`, and with it to the matrix."""
+    assert told_in_code() == set(STEPS)
+    assert {cell.step for cell in short() if cell.log == "local"} == set(STEPS)
+    assert {cell.step for cell in long() if cell.log == "kafka"} == set(STEPS)
+
+
+def told_in_code() -> set[str]:
+    """Return the names of the points in the source: arguments of ``Step`` and ``_step``."""
+    found = set()
+    for path in SRC.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                last = node.args[-1]
+                if name in {"Step", "_step"} and isinstance(last, ast.Constant):
+                    found.add(last.value)
+    return found
