@@ -49,6 +49,7 @@ class Fold:
         self.total: dict[int, float] = {}
         self.count: dict[int, int] = {}
         self.rows: dict[int, tuple[Any, ...]] = {}
+        self.out: dict[int, dict[str, Any]] = {}
         self.dead: list[tuple[int, int, str | None]] = []
 
     def take(self, record: Record) -> dict[str, Any] | None:
@@ -64,13 +65,15 @@ class Fold:
         self.before[key], self.total[key], self.count[key] = x, total, count
         written = (bits(positive(total * self.factor)), bits(positive(before)), count)
         self.rows[key] = (key, *written, record["partition"], record["offset"])
-        return {
+        out = {
             "partition": record["partition"],
             "source": record["offset"],
             "key": str(key),
             "value": dict(zip(("key", "total", "before", "n"), (key, *written), strict=True)),
             "ts": record["ts"],
         }
+        self.out[record["offset"]] = out
+        return out
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what is carried, by operator and key."""

@@ -57,6 +57,11 @@ def total_two(rows, state):
     return summed(rows, state).with_columns(pl.col("total") * 2.0)
 
 
+@total.version("same", group="{prefix}total.same")
+def total_same(rows, state):
+    return summed(rows, state)
+
+
 @app.pipeline(points, to=[kept], version="one", group="{prefix}quiet.one")
 def quiet(rows, state):
     return summed(rows, state)
@@ -65,8 +70,13 @@ def quiet(rows, state):
 @quiet.version("two", group="{prefix}quiet.two", expect="total = base.total * 2.0")
 def quiet_two(rows, state):
     return summed(rows, state).with_columns(pl.col("total") * 2.0)
+
+
+@quiet.version("same", group="{prefix}quiet.same")
+def quiet_same(rows, state):
+    return summed(rows, state)
 '''
-FACTORS = {"one": 1.0, "two": 2.0}
+FACTORS = {"one": 1.0, "same": 1.0, "two": 2.0}
 TABLES = {"total": "totals", "quiet": "kept"}
 BATCH = 20
 Given = tuple[int, float | None, int]  # key, x, timestamp in ms
