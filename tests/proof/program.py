@@ -115,6 +115,7 @@ class Program:
         records: int,
         *,
         most: int | None = None,
+        to: Mapping[int, int] | None = None,
         crash: tuple[str, int] | None = None,
         accept_gap: bool = False,
     ) -> str:
@@ -124,6 +125,7 @@ class Program:
             pipeline: The pipeline.
             records: Most records of a batch.
             most: Most offsets of a partition to process; None: to the end.
+            to: Where to stop, by partition; None: at the end.
             crash: Step and occurrence at which the process dies.
             accept_gap: As the option of ``playhead run``.
         """
@@ -131,7 +133,7 @@ class Program:
         tell = crash_at(*crash) if crash else _quiet
         task = self.task(name, records, accept_gap=accept_gap)
         try:
-            self._work(task, most, tell)
+            self._work(task, most, to, tell)
             ended = "done"
         except Crash:
             ended = "crashed"
@@ -367,9 +369,15 @@ class Program:
             )
         return replace(task, batch_records=records)
 
-    def _work(self, task: Task, most: int | None, tell: Callable[[Event], None]) -> None:
+    def _work(
+        self,
+        task: Task,
+        most: int | None,
+        to: Mapping[int, int] | None,
+        tell: Callable[[Event], None],
+    ) -> None:
         pipeline, label = task.version.pipeline, task.version.label
-        bound = self.ends()
+        bound = dict(to or self.ends())
         if most is not None:
             at = self.cursors(pipeline, label)
             bound = {p: min(end, at.get(p, 0) + most) for p, end in bound.items()}

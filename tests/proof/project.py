@@ -139,6 +139,13 @@ class Site(Trip):
         sys.modules.pop("sums_app", None)
         return super()._inside(args, stdin)
 
+    def edit(self, old: str, new: str) -> None:
+        """Change the user's module."""
+        module = self.folder / "sums_app.py"
+        text = module.read_text()
+        assert old in text, old
+        module.write_text(text.replace(old, new))
+
     def produce(self, given: Sequence[Given], partitions: int = 2) -> None:
         """Append points to the source topic, creating it when it is missing."""
         with closing(self.project.open_log()) as log:
