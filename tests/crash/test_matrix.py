@@ -26,8 +26,16 @@ RECORDS = 300
 REWOUND = 40
 IN_BATCH = STEPS[: STEPS.index("after advisory commit")]
 IN_LOG = STEPS[STEPS.index("begin") : STEPS.index("after log commit") + 1]
-IN_STORE = ("computed", *STEPS[STEPS.index("before store commit") : STEPS.index("rewind intent")])
-IN_REWIND = ("rewind intent", "after compare-and-set", "between state and rows", "rewind stored")
+IN_STORE = STEPS[STEPS.index("before store commit") : STEPS.index("after advisory commit") + 1]
+IN_SNAPSHOT = ("before snapshot", "after snapshot")
+IN_RESTORE = ("before restore", "after restore")
+IN_REWIND = (
+    *IN_RESTORE,
+    "rewind intent",
+    "after compare-and-set",
+    "between delta and rows",
+    "rewind stored",
+)
 IN_SWAP = ("before swap", "after swap")
 # The log's transaction is committed, and the store's is not.
 WITNESS_AHEAD = STEPS[STEPS.index("after log commit") : STEPS.index("after store commit")]
@@ -61,10 +69,13 @@ def short() -> list[Cell]:
     return [
         *[Cell("batches", step, 3) for step in IN_BATCH],
         *[Cell("batches", step, 3, "kafka") for step in IN_LOG],
-        *[Cell("advised", step, 3) for step in IN_STORE],
+        *[Cell("batches", step, 2) for step in IN_SNAPSHOT],
+        Cell("batches", "group advised"),
+        *[Cell("advised", step, 3) for step in ("computed", *IN_STORE)],
         Cell("advised", "after store commit", 3, "kafka"),
         *[Cell("rewind", step) for step in IN_REWIND],
-        *[Cell("rewind", step, 1, "kafka") for step in ("rewind intent", "rewind stored")],
+        *[Cell("reset", step) for step in IN_REWIND],
+        *[Cell("reset", step, 1, "kafka") for step in ("rewind intent", "rewind stored")],
         *[Cell("promote", step) for step in IN_SWAP],
         *[Cell("rollback", step) for step in IN_SWAP],
     ]
@@ -76,12 +87,16 @@ def long() -> list[Cell]:
     for log in ("local", "kafka"):
         for nth in (1, 2, 7, 15):
             found += [Cell("batches", step, nth, log) for step in IN_BATCH]
-            found += [Cell("advised", step, nth, log) for step in IN_STORE]
+            found += [Cell("advised", step, nth, log) for step in ("computed", *IN_STORE)]
+        for act in ("batches", "advised"):
+            found += [Cell(act, step, nth, log) for step in IN_SNAPSHOT for nth in (1, 2, 3)]
+            found += [Cell(act, "group advised", nth, log) for nth in (1, 2)]
         found += [Cell("batches", step, 4, log, again=True) for step in IN_BATCH]
         found += [Cell("advised", step, 4, log, again=True) for step in IN_STORE]
         found += [Cell("replay", step, 5, log) for step in IN_BATCH]
-        found += [Cell("rewind", step, nth, log) for step in IN_REWIND for nth in (1, 2)]
-        found += [Cell("rewind", step, 1, log, again=True) for step in IN_REWIND]
+        for act in ("rewind", "reset"):
+            found += [Cell(act, step, nth, log) for step in IN_REWIND for nth in (1, 2)]
+            found += [Cell(act, step, 1, log, again=True) for step in IN_RESTORE]
         for act in ("promote", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
     return found
@@ -160,7 +175,7 @@ class Crash:
         self._same("total", "two")
         assert self.site.found("total", "one") == before
 
-    def rewind(self) -> None:
+    def reset(self) -> None:
         """A rewind that somebody else began, with Kafka's own means."""
         self.site = self.sites.get(self.cell.log, self.RUN)
         group = f"{self.site.prefix}total.one"
@@ -168,13 +183,29 @@ class Crash:
         self.site.ok("groups", "reset", "--group", group, *back)
         self._die(*self.RUN)
         self.site.ok(*self.RUN)
-        expected = self.site.expected()
+        self._rewound(2)
+
+    def rewind(self) -> None:
+        """Our own rewind; killed, it is begun again, and moves on from what was done."""
+        self.site = self.sites.get(self.cell.log, self.RUN)
+        command = ("rewind", "total", "--to-offset", str(REWOUND), "--execute")
+        self._die(*command)
+        self.site.ok(*command)
+        self.site.ok(*self.RUN)
+        self._rewound(3)
+
+    def _rewound(self, last: int) -> None:
+        """Each offset was published by the first generation, and again from the rewind on."""
+        expected, found = self.site.expected(), self.site.found()
         for partition, records in expected["topic"].items():
             again = [r for r in records if r["source"] >= REWOUND]
+            here = found["topic"][partition]
+            newest = max(r["generation"] for r in here)
             assert again
-            first, second = once({partition: records}), once({partition: again}, 2)
-            expected["topic"][partition] = first[partition] + second[partition]
-        assert self.site.found() == expected
+            assert 1 < newest <= last
+            once_more = once({partition: again}, newest)[partition]
+            expected["topic"][partition] = once({partition: records})[partition] + once_more
+        assert found == expected
 
     def promote(self) -> None:
         """The swap of a promotion: wholly done or not at all."""
@@ -240,6 +271,7 @@ def test_the_matrix_has_every_point_of_the_code() -> None:
     assert told_in_code() == set(STEPS)
     assert {cell.step for cell in short() if cell.log == "local"} == set(STEPS)
     assert {cell.step for cell in long() if cell.log == "kafka"} == set(STEPS)
+    assert {cell.act for cell in short()} | {"replay"} == {cell.act for cell in long()}
 
 
 def told_in_code() -> set[str]:

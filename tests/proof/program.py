@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from playhead.core.offsets import TopicPartition
+from playhead.core.targets import Target
 from playhead.engine.batch import run_batch
 from playhead.engine.events import Event, Step
 from playhead.engine.session import Session
@@ -32,12 +33,16 @@ from playhead.ops.diff import Request as DiffRequest
 from playhead.ops.plan import plan
 from playhead.ops.promote import promote, rollback
 from playhead.ops.replay import Request, replay
+from playhead.ops.rewind import Request as RewindRequest
+from playhead.ops.rewind import rewind
 from playhead.ops.versions import Known
 from playhead.ports import Store
 from playhead.project import Project
 from proof import oracle
 from proof.project import FACTORS, TABLES, Given, Site, as_published, stored
 
+# A disk that need not be waited for, where there is one.
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 # Where a frozen process may wake up: no transaction of its own is open there.
 AWAKE = ("computed", "begin", "after log commit", "before store commit", "after store commit")
 Name = tuple[str, str]  # pipeline, label
@@ -88,9 +93,9 @@ class Sleeper:
 class Program:
     """A project in a folder, acted upon and checked."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, partitions: int, snapshot_records: int = 20) -> None:
         """Make the project."""
-        self.site = Site.build(folder)
+        self.site = Site.build(folder, snapshot_records=snapshot_records)
         self.project: Project = self.site.project
         self.tracks: dict[Name, Track] = {}
         self.sleeper: Sleeper | None = None
@@ -182,6 +187,28 @@ class Program:
         if self.sleeper and self.sleeper.name == (pipeline, self.live(pipeline)):
             self.sleeper.moved = dict(offsets)
         self._count("reset")
+
+    def rewind(self, pipeline: str, to: int, crash: tuple[str, int] | None = None) -> str:
+        """Rewind what is live with our own command; return how it ended."""
+        name = (pipeline, self.live(pipeline))
+        if name not in self.tracks:
+            return "refused"
+        request = RewindRequest(pipeline, Target("offset", to), execute=True)
+        before = {} if crash else self.cursors(pipeline)
+        try:
+            rewind(self.project, request, crash_at(*crash) if crash else _quiet)
+            ended = "done"
+        except Crash:
+            ended = "crashed"
+        except Refused:
+            ended = "refused"
+        self._count(f"rewind {ended}")
+        if ended != "refused":
+            self._overtake(name)
+        self.check(whole=ended == "done", only=name)
+        if ended == "done":
+            assert self.cursors(pipeline) == dict.fromkeys(before, to)
+        return ended
 
     def lose_group(self, pipeline: str, *, witness: bool) -> None:
         """Let the group's offsets expire; the witness's too."""
@@ -523,8 +550,8 @@ class Program:
             done += range(track.at[p], cursor.next)
             track.at[p] = cursor.next
             assert cursor.generation == track.generation[p]
-            begun = generations[p][-1].start
-            assert standing.records == cursor.next - begun, "n_in is not n_processed + n_dead"
+            counted = standing.counts.records + standing.counts.dead
+            assert counted == len(done), "n_in is not n_processed + n_dead"
 
     def _check_store(self, store: Store, name: Name, track: Track) -> None:
         """Table and state are those of one pass over what was processed."""
@@ -532,6 +559,7 @@ class Program:
         folds = {p: self.fold(name, p, done) for p, done in track.done.items()}
         rows = sorted(list(row) for fold in folds.values() for row in fold.rows.values())
         assert found["table"] == rows
+        assert found["dead"] == sorted(list(d) for fold in folds.values() for d in fold.dead)
         assert found["state"] == {str(p): fold.state() for p, fold in folds.items()}
 
     def _check_topic(self, name: Name, track: Track, *, whole: bool) -> None:
@@ -618,7 +646,7 @@ class Program:
         columns = "version, partition, next, generation, batch, records"
         with self._store_file() as store:
             found = [store.execute(f"SELECT {columns} FROM playhead__cursor").fetchall()]
-            found.append(store.execute("SELECT * FROM playhead__state").fetchall())
+            found.append(store.execute("SELECT * FROM playhead__past").fetchall())
             for (name,) in store.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%\\_\\_%' "
                 "ESCAPE '\\' AND name NOT LIKE 'playhead%'"

@@ -19,8 +19,10 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from playhead.config import load
+from playhead.core.checkpoint import Cursor
+from playhead.core.past import unpack
 from playhead.core.records import Outgoing, partition_of
-from playhead.core.slots import Slots, decode, merge
+from playhead.core.slots import Slots, merge
 from playhead.ports import Store
 from playhead.project import Project
 from proof import oracle
@@ -103,7 +105,13 @@ class Site(Trip):
     """The small project, in a folder of its own."""
 
     @classmethod
-    def build(cls, folder: Path, log: str | None = None, store: str | None = None) -> Site:
+    def build(
+        cls,
+        folder: Path,
+        log: str | None = None,
+        store: str | None = None,
+        snapshot_records: int = 50,
+    ) -> Site:
         """Write the project; on a log that others use, its names get a prefix."""
         folder.mkdir(parents=True)
         prefix = "" if log is None else f"{folder.parent.name[-24:]}.{folder.name}."
@@ -111,8 +119,8 @@ class Site(Trip):
         module = MODULE.format(app=app, prefix=prefix)
         (folder / "sums_app.py").write_text(module)
         lines = ['app = "sums_app:app"', f'log = "{log or "local:.playhead/log.db"}"']
-        if store:
-            lines.append(f'store = "{store}"')
+        lines += ["[store]", f'url = "{store or "sqlite:.playhead/store.db"}"']
+        lines += [f"snapshot_records = {snapshot_records}"]
         lines += ["[run]", f"batch_records = {BATCH}"]
         if log:  # a member that was killed is waited for: 1.5 s instead of 10
             lines += ["[kafka]", "session.timeout.ms = 1500", "heartbeat.interval.ms = 300"]
@@ -206,18 +214,44 @@ def stored(store: Store, pipeline: str, label: str) -> dict[str, Any]:
             rows.append([r["key"], *written, r["_partition"], r["_offset"]])
     return {
         "table": sorted(rows),
-        "state": {str(p): carried(slots_of(store, name, p)) for p in sorted(standings)},
-        "dead": [],
+        "state": {
+            str(p): carried(slots_of(store, name, p, standings[p].cursor))
+            for p in sorted(standings)
+        },
+        "dead": dead_of(store, name),
         "cursor": {str(p): s.cursor.next for p, s in sorted(standings.items())},
     }
 
 
-def slots_of(store: Store, name: str, partition: int) -> Slots:
-    """Return the state that the store holds."""
+def slots_of(store: Store, name: str, partition: int, cursor: Cursor) -> Slots:
+    """Return the state that the store holds: the newest snapshot of the generation, and deltas."""
+    saved = [
+        s
+        for s in store.history.saved(name, partition)
+        if s.generation == cursor.generation and s.batch <= cursor.batch
+    ]
+    base = max((s for s in saved if s.whole), key=lambda s: s.batch)
+    deltas = sorted(
+        (s for s in saved if not s.whole and s.batch > base.batch), key=lambda s: s.batch
+    )
+    assert [s.batch for s in deltas] == list(range(base.batch + 1, cursor.batch + 1))
     slots: Slots = {}
-    for content in store.ledger.state(name, partition):
-        slots = merge(slots, decode(content))
+    for one in (base, *deltas):
+        content = unpack(store.history.content(name, partition, one), "what a proof reads")
+        slots = merge(slots, content.slots)
     return slots
+
+
+def dead_of(store: Store, name: str) -> list[list[Any]]:
+    """Return the dead letters that count: of the newest generation that began at or before each."""
+    generations = store.ledger.generations(name)
+    found = []
+    for letter in store.history.dead_letters(name):
+        begun = [g.number for g in generations[letter.place.partition] if g.start <= letter.offset]
+        if letter.generation == max(begun):
+            value = None if letter.value is None else letter.value.decode()
+            found.append([letter.place.partition, letter.offset, value])
+    return sorted(found)
 
 
 def carried(slots: Slots) -> dict[str, dict[str, Any]]:

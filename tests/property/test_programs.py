@@ -26,13 +26,12 @@ from hypothesis.stateful import (
 
 from playhead.engine.events import STEPS
 from proof import figures
-from proof.program import AWAKE, Program
+from proof.program import AWAKE, MEMORY, Program
 from proof.project import points
 
 PROGRAMS = 300 if figures.LONG else 50
 SEED = int(os.environ.get("PLAYHEAD_PROOF_SEED", "2014"))
 SHRINK = bool(os.environ.get("PLAYHEAD_PROOF_SHRINK"))  # takes minutes
-MEMORY = Path("/dev/shm")  # a disk that need not be waited for, where there is one
 
 pipelines = st.sampled_from(["total", "quiet"])
 labels = st.sampled_from(["two", "same", "two", "one"])
@@ -43,22 +42,22 @@ given = st.lists(st.tuples(st.integers(0, 5), xs, times), min_size=1, max_size=2
 crashes = st.tuples(st.sampled_from(STEPS[: STEPS.index("before swap")]), st.integers(1, 2))
 small = st.sampled_from([1, 2, 3])
 shares = st.lists(st.integers(0, 8).map(lambda n: n / 8), min_size=2, max_size=2)
-rewinding = ["rewind intent", "after compare-and-set", "between state and rows", "rewind stored"]
+rewinding = ["rewind intent", "after compare-and-set", "between delta and rows", "rewind stored",
+             "before restore", "after restore", "group advised"]  # fmt: skip
 rewind_crashes = st.tuples(st.sampled_from(rewinding), st.just(1))
-WANTED = ("run crashed", "rewind", "replay done", "promotion", "rollback", "woke up overtaken",
-          "frozen at a step", "records deleted", "topic recreated", "group lost")  # fmt: skip
+WANTED = ("run crashed", "rewind", "rewind done", "replay done", "promotion", "rollback",
+          "woke up overtaken", "records deleted", "topic recreated", "group lost")  # fmt: skip
 happened: Counter[str] = Counter()
 
 
 class Programs(RuleBasedStateMachine):
     """One program: each rule acts, and then compares everything with the oracle."""
 
-    @initialize(partitions=st.integers(1, 2), points=given)
-    def begin(self, partitions, points):
+    @initialize(partitions=st.integers(1, 2), points=given, every=st.sampled_from([1, 5, 20, 500]))
+    def begin(self, partitions, points, every):
         hypothesis.note(f"PLAYHEAD_PROOF_SEED={SEED}")
-        memory = MEMORY if MEMORY.is_dir() else None
-        self.folder = tempfile.TemporaryDirectory(prefix="playhead-", dir=memory)
-        self.program = Program(Path(self.folder.name) / "site", partitions)
+        self.folder = tempfile.TemporaryDirectory(prefix="playhead-", dir=MEMORY)
+        self.program = Program(Path(self.folder.name) / "site", partitions, every)
         self.program.produce(points)
         happened["program"] += 1
 
@@ -96,6 +95,10 @@ class Programs(RuleBasedStateMachine):
         self.program.caught_up(pipeline, records)
         self.program.reset(pipeline, self.program.at(shares))
         self.program.run(pipeline, records, crash=crash)
+
+    @rule(pipeline=pipelines, share=st.floats(0, 1), crash=st.none() | rewind_crashes)
+    def rewind(self, pipeline, share, crash):
+        self.program.rewind(pipeline, int(share * min(self.program.ends().values())), crash)
 
     @rule(pipeline=pipelines, records=sizes)
     def accept_gap(self, pipeline, records):
@@ -156,6 +159,22 @@ def test_a_reset_beside_a_frozen_member_is_not_overwritten(tmp_path, pipeline):
     assert program.happened["woke up after a reset"]
     program.caught_up(pipeline, 7)
     assert program.happened["rewind"]
+    program.close()
+
+
+@pytest.mark.parametrize("step", AWAKE)
+@pytest.mark.parametrize("pipeline", ["total", "quiet"])
+def test_a_process_that_wakes_up_at_a_step_commits_nothing(tmp_path, pipeline, step):
+    if pipeline == "quiet" and step in {"begin", "after log commit"}:
+        pipeline, records = "total", 50  # a table alone has no transaction of the log
+    else:
+        records = 5
+    program = Program(tmp_path / "site", 2)
+    program.produce(points(60))
+    program.run(pipeline, 5, most=10)
+    program.freeze_in(pipeline, step, records)
+    assert program.happened["frozen at a step"]
+    program.caught_up(pipeline, 7)
     program.close()
 
 
