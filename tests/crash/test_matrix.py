@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,17 @@ class Crash:
         run = ("run", "quiet", "--until-caught-up")
         self.site = self.sites.get(self.cell.log)
         self._die(*run)
+        self._never_ahead(f"{self.site.prefix}quiet.one")
         self.site.ok(*run)
         self._same("quiet", "one")
+
+    def _never_ahead(self, group: str) -> None:
+        """The group's offset follows the store: it never says more than what is stored."""
+        project = self.site.project
+        with closing(project.open_store()) as store, closing(project.open_log()) as log:
+            at = {p: s.cursor.next for p, s in store.ledger.standings("quiet@one").items()}
+            told = {p.partition: c.offset for p, c in log.committed(group).items()}
+        assert all(offset <= at[p] for p, offset in told.items())
 
     def replay(self) -> None:
         """A replay into a shadow; live is not touched."""

@@ -178,6 +178,20 @@ def test_a_process_that_wakes_up_at_a_step_commits_nothing(tmp_path, pipeline, s
     program.close()
 
 
+def test_a_replay_leaves_live_alone_and_a_topic_made_again_is_refused(tmp_path):
+    program = Program(tmp_path / "site", 2)
+    program.produce(points(40))
+    for pipeline in ("total", "quiet"):
+        program.run(pipeline, 7)
+        program.replay(pipeline, "two")
+        program.promote(pipeline, "two", 7)
+        program.recreate_topic(pipeline, 7)
+        program.caught_up(pipeline, 7)
+    wanted = {"replay done": 4, "promotion": 2, "topic recreated": 2, "rollback": 4}
+    assert {what: program.happened[what] for what in wanted} == wanted
+    program.close()
+
+
 def test_programs():
     happened.clear()
     chosen = settings(
