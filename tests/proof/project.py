@@ -49,7 +49,9 @@ def summed(rows, state):
     return state.running_count(rows, n="x")
 
 
-@app.pipeline(points, to=[sums, totals], version="one", group="{prefix}total.one")
+@app.pipeline(
+    points, to=[sums, totals], version="one", group="{prefix}total.one", on_error="dead_letter"
+)
 def total(rows, state):
     return summed(rows, state)
 
@@ -64,7 +66,9 @@ def total_same(rows, state):
     return summed(rows, state)
 
 
-@app.pipeline(points, to=[kept], version="one", group="{prefix}quiet.one")
+@app.pipeline(
+    points, to=[kept], version="one", group="{prefix}quiet.one", on_error="dead_letter"
+)
 def quiet(rows, state):
     return summed(rows, state)
 
@@ -81,16 +85,20 @@ def quiet_same(rows, state):
 FACTORS = {"one": 1.0, "same": 1.0, "two": 2.0}
 TABLES = {"total": "totals", "quiet": "kept"}
 BATCH = 20
-Given = tuple[int, float | None, int]  # key, x, timestamp in ms
+# Key, x, timestamp in ms; an x that is text makes a record that cannot be processed: `bad`.
+Given = tuple[int, float | str | None, int]
+BAD = ("no number", "no json", "no value")
 
 
 def points(count: int, seed: int = 0, keys: int = 12) -> list[Given]:
-    """Return made-up points: sums that round, nulls, times out of order."""
+    """Return made-up points: sums that round, nulls, bad records, times out of order."""
     chance = random.Random(seed)
     return [
         (
             chance.randrange(keys),
-            None
+            chance.choice(BAD)
+            if chance.random() < 0.04
+            else None
             if chance.random() < 0.1
             else chance.choice([0.1, 1 / 3, -0.7, 1e9, 0.0])
             if chance.random() < 0.3
@@ -162,8 +170,7 @@ class Site(Trip):
             outgoing = Outgoing(self.topic)
             for key, x, ts in given:
                 text = str(key).encode()
-                value = json.dumps({"key": key, "x": x}).encode()
-                outgoing.add(partition_of(text, info.partitions), text, value, ts)
+                outgoing.add(partition_of(text, info.partitions), text, _value(key, x), ts)
             appender = log.appender(self.topic)
             appender.append(outgoing)
             appender.commit()
@@ -200,6 +207,16 @@ class Site(Trip):
                 str(p): [r for r in published if r["partition"] == p] for p in sorted(partitions)
             }
         return result
+
+
+def _value(key: int, x: float | str | None) -> bytes | None:
+    match x:
+        case "no value":
+            return None
+        case "no json":
+            return b'{"key": 1, "x": 2.0'
+        case _:
+            return json.dumps({"key": key, "x": x}).encode()
 
 
 def stored(store: Store, pipeline: str, label: str) -> dict[str, Any]:
