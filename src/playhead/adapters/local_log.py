@@ -192,6 +192,8 @@ class LocalLog:
             for place in offsets:
                 if place.partition not in self.retained(place.topic):
                     raise Refused(f"{place} does not exist", safe="No offset was changed.")
+            # A member that no longer counts is out for good: when it wakes, it overwrites nothing.
+            self._db.run("DELETE FROM member WHERE grp = ?", group)
             self._db.run_many(
                 "INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?, '')",
                 [(group, p.topic, p.partition, offset) for p, offset in offsets.items()],

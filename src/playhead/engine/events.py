@@ -13,6 +13,32 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# Every point between two durable effects: of a batch, a snapshot, a restore, a rewind, a swap. The
+# crash matrix of the tests kills a process at each of them.
+STEPS = (
+    "computed",
+    "begin",
+    "produced",
+    "group offsets sent",
+    "witness offsets sent",
+    "before log commit",
+    "after log commit",
+    "before store commit",
+    "after compare-and-set",
+    "between delta and rows",
+    "after store commit",
+    "after advisory commit",
+    "before snapshot",
+    "after snapshot",
+    "before restore",
+    "after restore",
+    "rewind intent",
+    "rewind stored",
+    "group advised",
+    "before swap",
+    "after swap",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -1,0 +1,297 @@
+"""The crash matrix: kill −9 at every point between durable effects, restart, ask the oracle.
+
+A cell is one point, in one command, on one log and one store. ``make test`` runs every point once
+on SQLite and the local log, and the points inside the log's transaction on Kafka; with
+``PLAYHEAD_PROOF=long`` every point runs early and late, on both logs, and dies twice in a row.
+"""
+
+from __future__ import annotations
+
+import ast
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.engine.events import STEPS
+from proof import figures
+from proof.project import Site, once, points
+from servers import KafkaServer
+
+SRC = Path(__file__).resolve().parents[2] / "src/playhead"
+RECORDS = 300
+REWOUND = 40
+IN_BATCH = STEPS[: STEPS.index("after advisory commit")]
+IN_LOG = STEPS[STEPS.index("begin") : STEPS.index("after log commit") + 1]
+IN_STORE = STEPS[STEPS.index("before store commit") : STEPS.index("after advisory commit") + 1]
+IN_SNAPSHOT = ("before snapshot", "after snapshot")
+IN_RESTORE = ("before restore", "after restore")
+IN_REWIND = (
+    *IN_RESTORE,
+    "rewind intent",
+    "after compare-and-set",
+    "between delta and rows",
+    "rewind stored",
+)
+IN_SWAP = ("before swap", "after swap")
+# The log's transaction is committed, and the store's is not.
+WITNESS_AHEAD = STEPS[STEPS.index("after log commit") : STEPS.index("after store commit")]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a process is killed.
+
+    Attributes:
+        act: What it is doing; a method of `Crash`.
+        step: The point.
+        nth: The how manieth time that it comes there.
+        log: ``local`` or ``kafka``.
+        again: Whether the next process is killed too, at the first such point that it reaches.
+    """
+
+    act: str
+    step: str
+    nth: int = 1
+    log: str = "local"
+    again: bool = False
+
+    def __str__(self) -> str:
+        twice = "-twice" if self.again else ""
+        return f"{self.log}-{self.act}-{self.step.replace(' ', '_')}-{self.nth}{twice}"
+
+
+def short() -> list[Cell]:
+    """Return the cells of ``make test``."""
+    return [
+        *[Cell("batches", step, 3) for step in IN_BATCH],
+        *[Cell("batches", step, 3, "kafka") for step in IN_LOG],
+        *[Cell("batches", step, 2) for step in IN_SNAPSHOT],
+        Cell("batches", "group advised"),
+        *[Cell("advised", step, 3) for step in ("computed", *IN_STORE)],
+        Cell("advised", "after store commit", 3, "kafka"),
+        *[Cell("rewind", step) for step in IN_REWIND],
+        *[Cell("reset", step) for step in IN_REWIND],
+        *[Cell("reset", step, 1, "kafka") for step in ("rewind intent", "rewind stored")],
+        *[Cell("promote", step) for step in IN_SWAP],
+        *[Cell("rollback", step) for step in IN_SWAP],
+    ]
+
+
+def long() -> list[Cell]:
+    """Return the cells of ``make test-long``: the full product."""
+    found: list[Cell] = []
+    for log in ("local", "kafka"):
+        for nth in (1, 2, 7, 15):
+            found += [Cell("batches", step, nth, log) for step in IN_BATCH]
+            found += [Cell("advised", step, nth, log) for step in ("computed", *IN_STORE)]
+        for act in ("batches", "advised"):
+            found += [Cell(act, step, nth, log) for step in IN_SNAPSHOT for nth in (1, 2, 3)]
+            found += [Cell(act, "group advised", nth, log) for nth in (1, 2)]
+        found += [Cell("batches", step, 4, log, again=True) for step in IN_BATCH]
+        found += [Cell("advised", step, 4, log, again=True) for step in IN_STORE]
+        found += [Cell("replay", step, 5, log) for step in IN_BATCH]
+        for act in ("rewind", "reset"):
+            found += [Cell(act, step, nth, log) for step in IN_REWIND for nth in (1, 2)]
+            found += [Cell(act, step, 1, log, again=True) for step in IN_RESTORE]
+        for act in ("promote", "rollback"):
+            found += [Cell(act, step, 1, log) for step in IN_SWAP]
+    return found
+
+
+CELLS = long() if figures.LONG else short()
+
+
+class Sites:
+    """Projects to crash in: copies of a few that were prepared once, on Kafka new ones."""
+
+    def __init__(self, folder: Path, kafka: Callable[[], KafkaServer]) -> None:
+        self._folder = folder
+        self._kafka = kafka
+        self._ready: dict[tuple[str, ...], Site] = {}
+        self._made = 0
+
+    def get(self, log: str, *before: tuple[str, ...]) -> Site:
+        """Return a project of its own in which these commands were run."""
+        self._made += 1
+        folder = self._folder / f"cell{self._made}"
+        if log == "kafka":
+            return self._fresh(folder, f"kafka://{self._kafka().bootstrap}", before)
+        key = tuple(" ".join(command) for command in before)
+        if key not in self._ready:
+            self._ready[key] = self._fresh(self._folder / f"ready{len(self._ready)}", None, before)
+        return Site.copy(self._ready[key], folder)
+
+    def _fresh(self, folder: Path, log: str | None, before: tuple[tuple[str, ...], ...]) -> Site:
+        site = Site.build(folder, log)
+        site.produce(points(RECORDS))
+        for command in before:
+            site.ok(*command)
+        return site
+
+
+@pytest.fixture(scope="module")
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sites:
+    folder = tmp_path_factory.mktemp("matrix")
+    return Sites(folder, lambda: request.getfixturevalue("kafka"))
+
+
+class Crash:
+    """One cell: prepare, kill, start again, compare with the oracle."""
+
+    RUN = ("run", "total", "--until-caught-up")
+
+    def __init__(self, sites: Sites, cell: Cell) -> None:
+        self.sites = sites
+        self.cell = cell
+        self.site: Site
+
+    def batches(self) -> None:
+        """Batches with a topic and a table."""
+        self.site = self.sites.get(self.cell.log)
+        self._die(*self.RUN)
+        finished = self.site.ok(*self.RUN)
+        if self.cell.step in WITNESS_AHEAD:
+            assert "was published but not stored: redo" in finished.err
+        self._same("total", "one")
+
+    def advised(self) -> None:
+        """Batches with a table alone: the group's offset follows, as advice."""
+        run = ("run", "quiet", "--until-caught-up")
+        self.site = self.sites.get(self.cell.log)
+        self._die(*run)
+        self._never_ahead(f"{self.site.prefix}quiet.one")
+        self.site.ok(*run)
+        self._same("quiet", "one")
+
+    def _never_ahead(self, group: str) -> None:
+        """The group's offset follows the store: it never says more than what is stored."""
+        project = self.site.project
+        with closing(project.open_store()) as store, closing(project.open_log()) as log:
+            at = {p: s.cursor.next for p, s in store.ledger.standings("quiet@one").items()}
+            told = {p.partition: c.offset for p, c in log.committed(group).items()}
+        assert all(offset <= at[p] for p, offset in told.items())
+
+    def replay(self) -> None:
+        """A replay into a shadow; live is not touched."""
+        self.site = self.sites.get(self.cell.log, self.RUN)
+        before = self.site.found("total", "one")
+        self._die("replay", "total@two")
+        self.site.ok("replay", "total@two")
+        self._same("total", "two")
+        assert self.site.found("total", "one") == before
+
+    def reset(self) -> None:
+        """A rewind that somebody else began, with Kafka's own means."""
+        self.site = self.sites.get(self.cell.log, self.RUN)
+        group = f"{self.site.prefix}total.one"
+        back = ("--to-offset", str(REWOUND), "--execute")
+        self.site.ok("groups", "reset", "--group", group, *back)
+        self._die(*self.RUN)
+        self.site.ok(*self.RUN)
+        self._rewound(2)
+
+    def rewind(self) -> None:
+        """Our own rewind; killed, it is begun again, and moves on from what was done."""
+        self.site = self.sites.get(self.cell.log, self.RUN)
+        command = ("rewind", "total", "--to-offset", str(REWOUND), "--execute")
+        self._die(*command)
+        self.site.ok(*command)
+        self.site.ok(*self.RUN)
+        self._rewound(3)
+
+    def _rewound(self, last: int) -> None:
+        """Each offset was published by the first generation, and again from the rewind on."""
+        expected, found = self.site.expected(), self.site.found()
+        for partition, records in expected["topic"].items():
+            again = [r for r in records if r["source"] >= REWOUND]
+            here = found["topic"][partition]
+            newest = max(r["generation"] for r in here)
+            assert again
+            assert 1 < newest <= last
+            once_more = once({partition: again}, newest)[partition]
+            expected["topic"][partition] = once({partition: records})[partition] + once_more
+        assert found == expected
+
+    def promote(self) -> None:
+        """The swap of a promotion: wholly done or not at all."""
+        self.site = self.sites.get(self.cell.log, self.RUN, ("replay", "total@two"))
+        self._swap(("promote", "total@two"), "one", "two")
+
+    def rollback(self) -> None:
+        """The swap back."""
+        before = (self.RUN, ("replay", "total@two"), ("promote", "total@two"))
+        self.site = self.sites.get(self.cell.log, *before)
+        self._swap(("rollback", "total"), "two", "one")
+
+    def _swap(self, command: tuple[str, ...], old: str, new: str) -> None:
+        self._die(*command)
+        stood = old if self.cell.step == "before swap" else new
+        assert self._public() == self.site.expected(stood)["table"]
+        if stood == old:
+            self.site.ok(*command)
+        assert self._public() == self.site.expected(new)["table"]
+        assert self.site.json(*self.RUN)["pipelines"][0]["version"] == new
+        for label in ("one", "two"):
+            self._same("total", label)
+
+    def _public(self) -> list[list[Any]]:
+        answered = self.site.json("query", "SELECT key, total, before, n FROM totals ORDER BY key")
+        shown = answered["rows"]
+        label = answered["versions"]["totals"].rpartition("@")[2]
+        table: list[list[Any]] = self.site.found("total", label)["table"]
+        assert [(r[0], float.fromhex(r[1])) for r in table] == [(r[0], r[1]) for r in shown]
+        return table
+
+    def _die(self, *command: str) -> None:
+        cell = self.cell
+        killed = self.site.cli(*command, PLAYHEAD_CRASH=f"{cell.step}:{cell.nth}")
+        assert killed.code == -signal.SIGKILL, f"{cell} was never reached\n{killed.err}"
+        if cell.again:
+            killed = self.site.cli(*command, PLAYHEAD_CRASH=cell.step)
+            assert killed.code == -signal.SIGKILL, f"{cell} was not reached again\n{killed.err}"
+
+    def _same(self, pipeline: str, label: str) -> None:
+        expected = self.site.expected(label)
+        expected["topic"] = once(expected["topic"])
+        if pipeline == "quiet":
+            del expected["topic"]
+        assert self.site.found(pipeline, label) == expected
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_process_killed_there_leaves_no_trace(sites: Sites, cell: Cell) -> None:
+    getattr(Crash(sites, cell), cell.act)()
+    figures.count("crash cells", f"{cell.act}, {cell.log} log, sqlite store")
+
+
+def test_a_point_that_is_never_reached_is_no_proof(sites: Sites) -> None:
+    with pytest.raises(AssertionError, match="was never reached"):
+        Crash(sites, Cell("batches", "no such point")).batches()
+    with pytest.raises(AssertionError, match="was never reached"):
+        Crash(sites, Cell("batches", "computed", 1000)).batches()
+
+
+def test_the_matrix_has_every_point_of_the_code() -> None:
+    """A point that is added to the code has to be added to `STEPS`, and with it to the matrix."""
+    assert told_in_code() == set(STEPS)
+    assert {cell.step for cell in short() if cell.log == "local"} == set(STEPS)
+    assert {cell.step for cell in long() if cell.log == "kafka"} == set(STEPS)
+    assert {cell.act for cell in short()} | {"replay"} == {cell.act for cell in long()}
+
+
+def told_in_code() -> set[str]:
+    """Return the names of the points in the source: arguments of ``Step`` and ``_step``."""
+    found = set()
+    for path in SRC.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                last = node.args[-1]
+                if name in {"Step", "_step"} and isinstance(last, ast.Constant):
+                    found.add(last.value)
+    return found
