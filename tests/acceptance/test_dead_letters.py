@@ -237,3 +237,16 @@ def test_what_cannot_be_skipped_is_said(fresh: Trip) -> None:
     assert fresh.json("status") == before
     with closing(sqlite3.connect(fresh.folder / ".playhead/store.db")) as store:
         assert store.execute("SELECT count(*) FROM playhead__skip").fetchone() == (0,)
+
+
+def test_what_was_set_aside_stays_so_when_state_is_computed_again(fresh: Trip) -> None:
+    lines = bad((3, "{"), (17, '{"car": 1, "fare": 13}'))
+    fares(fresh, lines, ASIDE)
+    fresh.run()
+    declare(fresh, "")  # from now on it stops
+    with closing(sqlite3.connect(fresh.folder / ".playhead/store.db")) as store, store:
+        store.execute("DELETE FROM playhead__past WHERE NOT whole")
+    fresh.ok("rewind", "total", "--to-offset", "20", "--execute")
+    assert totals(fresh) == expected(lines[:20], {3, 17})
+    fresh.run()
+    assert totals(fresh) == expected(lines, {3, 17})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
-from playhead.core.lineage import Generation, Upstream
+from playhead.core.lineage import Generation, Upstream, owner
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Content, pack
 from playhead.core.restart import Act, Decision, Situation, decide
@@ -91,13 +91,20 @@ class Resolver:
         seat.since.damaged = restored.healed
 
     def _restorer(self, seat: Seat) -> Restorer:
+        # What was set aside stays so, whatever on_error says today.
+        starts = [(g.number, g.start) for g in seat.history]
+        aside = {
+            letter.offset: letter.error
+            for letter in self.store.history.dead_letters(self._name)
+            if letter.place == seat.place and owner(starts, letter.offset) == letter.generation
+        }
         return Restorer(
             self.task,
             self.log,
             self.store,
             seat.place,
             seat.history,
-            seat.skips,
+            {**seat.skips, **aside},
             self.tell,
             self.member.ensure,
         )

@@ -49,7 +49,7 @@ class Restorer:
         store: Where snapshots and deltas are.
         place: The partition.
         history: Its generations, oldest first.
-        skips: Reasons by offset, of records that were skipped on request.
+        skips: Reasons by offset, of records that were set aside.
         tell: Told what was damaged.
         keep_alive: Called between batches.
     """
