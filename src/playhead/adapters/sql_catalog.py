@@ -1,0 +1,164 @@
+"""The catalog over a SQL database: versions, pointers, and what the mirror reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import msgspec
+import polars as pl
+
+from playhead.adapters.sql_database import Sql
+from playhead.adapters.sql_journal import now, write_note
+from playhead.adapters.sql_ledger import in_lock_order
+from playhead.adapters.sql_tables import create, drop, exists, read_rows, show
+from playhead.core.checkpoint import Cursor
+from playhead.errors import CheckpointConflict, Refused
+from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow, shown_columns
+
+
+class SqlCatalog:
+    """The `Catalog` port."""
+
+    def __init__(self, sql: Sql) -> None:
+        """Keep the connection."""
+        self._sql = sql
+
+    def versions(self) -> list[VersionRow]:
+        """Return every recorded version, in the order of recording."""
+        return [
+            replace(msgspec.json.decode(content, type=VersionRow), stage=stage)
+            for stage, content in self._sql.all("catalog.versions")
+        ]
+
+    def record(self, version: VersionRow) -> None:
+        """Record a new version with its physical tables; a live one gets pointer and views."""
+        with self._sql.transaction():
+            self._sql.one("catalog.lock")
+            _check_public(self._sql, version, self.versions())
+            for table in version.tables:
+                create(self._sql, table)
+            version = replace(version, shown=int(version.stage == "live"))
+            self._sql.run(
+                "catalog.insert_version",
+                pipeline=version.pipeline,
+                label=version.label,
+                stage=version.stage,
+                content=msgspec.json.encode(version),
+                recorded_at=now(),
+            )
+            if version.stage == "live":
+                self._sql.run(
+                    "catalog.insert_pointer", pipeline=version.pipeline, label=version.label
+                )
+                self._show(version)
+            self._sql.run("meta.changed")
+
+    def change(self, version: VersionRow) -> None:
+        """Change what is recorded of a version; a table whose columns changed is made anew."""
+        live = version.stage == "live"
+        with self._sql.transaction():
+            self._sql.one("catalog.lock")
+            before = [row for row in self.versions() if row.name == version.name]
+            known = {t for row in before for t in row.tables}
+            version = replace(version, shown=max((row.shown for row in before), default=0))
+            for table in known - set(version.tables):
+                drop(self._sql, table, shown=live)
+            for table in version.tables:
+                if table not in known:
+                    create(self._sql, table)
+            self._set(version, version.stage)
+            if live:
+                self._show(version)
+            self._sql.run("meta.changed")
+
+    def _set(self, version: VersionRow, stage: str) -> None:
+        self._sql.run(
+            "catalog.update_version",
+            stage=stage,
+            content=msgspec.json.encode(version),
+            pipeline=version.pipeline,
+            label=version.label,
+        )
+
+    def _show(self, version: VersionRow) -> None:
+        known = self.versions()
+        for table in version.tables:
+            show(self._sql, table, shown_columns(known, version.pipeline, table.name))
+
+    def pointer(self, pipeline: str) -> Pointer | None:
+        """Return the pipeline's pointer, or None when nothing is live."""
+        row = self._sql.one("catalog.pointer", pipeline=pipeline)
+        return Pointer(*row) if row else None
+
+    def swap(self, swap: Swap) -> int:
+        """Make head live in one transaction; return the pointer's epoch."""
+        with self._sql.transaction():
+            self._sql.one("catalog.lock")
+            moved = self._sql.run(
+                "catalog.move_pointer",
+                head=swap.head.label,
+                pipeline=swap.head.pipeline,
+                base=swap.base.label,
+                epoch=swap.epoch,
+            )
+            if not moved:
+                raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
+            self._check(swap)
+            shown = {row.name: row.shown for row in self.versions()}
+            base = replace(swap.base, shown=shown[swap.base.name] or 1)
+            self._set(base, "retired")
+            turn = max([base.shown, *shown.values()]) + 1
+            self._set(replace(swap.head, shown=shown[swap.head.name] or turn), "live")
+            self._show(swap.head)
+            write_note(self._sql, "promoted", swap.head.name, swap.detail)
+            self._sql.run("meta.changed")
+        return swap.epoch + 1
+
+    def _check(self, swap: Swap) -> None:
+        """Compare leases and cursors, and keep them as they are until the swap is done."""
+        for name in in_lock_order(swap.leases):
+            if self._sql.one("lease.lock", name=name) != (swap.leases[name],):
+                raise CheckpointConflict(f"lease {name} was taken by another process")
+        for version, wanted in sorted(swap.cursors.items()):
+            rows = self._sql.all("catalog.lock_cursors", version=version)
+            if {partition: Cursor(*cursor) for partition, *cursor in rows} != dict(wanted):
+                raise CheckpointConflict(f"the cursors of {version} have moved")
+
+    def rows(self, table: TableRow, partition: int | None = None) -> pl.DataFrame:
+        """Return a physical table, or one partition's rows of it, with their origin."""
+        return read_rows(self._sql, table, partition)
+
+    def cut(self, only: Collection[str] | None = None) -> Cut:
+        """Return results of one moment: of the named versions, or of every version."""
+        with self._sql.snapshot():
+            versions = self.versions()
+            chosen = [v for v in versions if only is None or v.name in only]
+            rows = {t.physical: self.rows(t) for v in chosen for t in v.tables}
+            ledger = self._sql.meta("ledger") or ""
+            return Cut(self.changes(), versions, self._cursors(), rows, ledger)
+
+    def _cursors(self) -> dict[str, dict[int, Cursor]]:
+        found: dict[str, dict[int, Cursor]] = {}
+        for version, partition, *cursor in self._sql.all("catalog.cursors"):
+            found.setdefault(version, {})[partition] = Cursor(*cursor)
+        return found
+
+    def changes(self) -> int:
+        """Return a counter that each change of results or pointers raises."""
+        return int(self._sql.meta("changes") or 0)
+
+
+def _check_public(sql: Sql, version: VersionRow, known: Collection[VersionRow]) -> None:
+    """Refuse a public name that something else in the database has."""
+    shown = {t.name for row in known if row.pipeline == version.pipeline for t in row.tables}
+    for table in version.tables:
+        others = [r.name for r in known if r.pipeline != version.pipeline for t in r.tables
+                  if t.name == table.name]  # fmt: skip
+        taken = others or exists(sql, table.name)
+        if taken and table.name not in shown:
+            raise Refused(
+                f"table or view {table.name} exists, but the catalog does not know it",
+                safe="It was not touched.",
+                cure="Rename it, or declare the table under another name.",
+            )

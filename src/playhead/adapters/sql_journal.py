@@ -1,0 +1,71 @@
+"""The journal over a SQL database: runs, the audit, diffs that were reviewed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from playhead.adapters.sql_database import Sql
+from playhead.ports import RunRow
+
+
+def now() -> str:
+    """Return the time as the store writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_note(sql: Sql, kind: str, subject: str, detail: Mapping[str, object]) -> None:
+    """Write one line of the audit, inside the caller's transaction if there is one."""
+    sql.run(
+        "journal.note", at=now(), kind=kind, subject=subject, detail=msgspec.json.encode(detail)
+    )
+
+
+class SqlJournal:
+    """The `Journal` port."""
+
+    def __init__(self, sql: Sql) -> None:
+        """Keep the connection."""
+        self._sql = sql
+
+    def save_diff(self, digest: str, content: bytes) -> None:
+        """Keep a reviewed diff under its digest."""
+        self._sql.run("journal.put_diff", digest=digest, content=content)
+
+    def diff(self, digest: str) -> bytes | None:
+        """Return a reviewed diff, or None."""
+        row = self._sql.one("journal.diff", digest=digest)
+        return row[0] if row else None
+
+    def begin_run(self, kind: str, subject: str, intent: Mapping[str, object]) -> str:
+        """Write the audit row of an intent; return the run's id."""
+        run, content = uuid.uuid4().hex[:12], msgspec.json.encode(intent)
+        self._sql.run(
+            "journal.insert_run",
+            id=run,
+            kind=kind,
+            subject=subject,
+            intent=content,
+            started_at=now(),
+        )
+        return run
+
+    def finish_run(self, run: str, result: Mapping[str, object]) -> None:
+        """Write the result of a run."""
+        content = msgspec.json.encode(result)
+        self._sql.run("journal.finish_run", id=run, result=content, finished_at=now())
+
+    def runs(self) -> list[RunRow]:
+        """Return every run, oldest first."""
+        decode = msgspec.json.decode
+        return [
+            RunRow(i, k, s, decode(intent), decode(result) if result else None, at)
+            for i, k, s, intent, result, at in self._sql.all("journal.runs")
+        ]
+
+    def note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
+        """Write one line of the audit."""
+        write_note(self._sql, kind, subject, detail)
