@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from playhead.ops.check import Checked, Disagreement, Run
 from playhead.ops.diff import Difference
 from playhead.ops.query import Answered
 
@@ -224,4 +225,90 @@ def difference_content(found: Difference) -> dict[str, Any]:
         "samples": [
             {"table": name, **sample} for name, c in found.tables.items() for sample in c.samples
         ],
+    }
+
+
+def checked(found: Checked) -> str:
+    """Return a check for people: verdict first, then the first difference and its likely causes."""
+    of = ", ".join(f"{n} of {found.topic}[{p}] {held}" for p, (n, held) in found.sample.items())
+    bound = (
+        f"floats within rtol {found.rtol:g}, all else bit for bit" if found.rtol else "bit for bit"
+    )
+    lines = [f"{found.version}: {{}} ({bound})", f"records: {of}"]
+    differs = found.difference
+    if differs is None:
+        told = ", ".join(str(run) for run in found.runs)
+        return "\n".join([lines[0].format(f"{len(found.runs)} runs are equal"), lines[1], told])
+    one, two = differs.runs
+    lines[0] = lines[0].format("runs differ")
+    lines.append(f"first difference: {_place(differs)}")
+    for run, value in zip((one, two), _sides(differs), strict=True):
+        lines.append(f"  {run}: {value}")
+    return "\n".join([*lines, differs.hint])
+
+
+def _place(found: Disagreement) -> str:
+    unlike = found.unlike
+    if unlike is None:
+        return " ".join(part for part in (found.where, "one of two runs raises") if part)
+    key = " ".join(f"{k}={cell(v)}" for k, v in unlike.key.items())
+    what = "only one of two runs has this row" if unlike.column is None else unlike.column
+    return f"{found.where}: " + ", ".join(part for part in (unlike.output, key, what) if part)
+
+
+def _sides(found: Disagreement) -> list[str]:
+    if found.unlike is None:
+        return [f"raised: {text}" if text else "passed" for text in found.raised]
+    return [repr(_plain(value)) if value is not None else "-" for value in found.unlike.values]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a column
+    """Return a value as JSON can hold it."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def checked_content(found: Checked) -> dict[str, Any]:
+    """Return a check as JSON has it."""
+    pipeline, _, label = found.version.partition("@")
+    differs = found.difference
+    return {
+        "pipeline": pipeline,
+        "version": label,
+        "topic": found.topic,
+        "records": found.records,
+        "rtol": found.rtol,
+        "runs": len(found.runs),
+        "passes": [_run_content(run) for run in found.runs],
+        "equal": differs is None,
+        "first_difference": None if differs is None else _difference_of(differs, found.topic),
+    }
+
+
+def _run_content(run: Run) -> dict[str, Any]:
+    return {"run": str(run), "cut": run.cut, "seed": run.seed, "zone": run.zone}
+
+
+def _difference_of(found: Disagreement, topic: str) -> dict[str, Any]:
+    unlike = found.unlike
+    content: dict[str, Any] = {
+        "runs": [_run_content(run) for run in found.runs],
+        "where": found.where,
+        "raised": list(found.raised),
+        "hint": found.hint,
+    }
+    if unlike is None:
+        return {**content, "output": None, "column": None, "values": [None, None]}
+    return {
+        **content,
+        "output": unlike.output,
+        "topic": topic,
+        "partition": unlike.partition,
+        "offset": unlike.offset,
+        "key": _plain(unlike.key),
+        "column": unlike.column,
+        "values": [_plain(v) for v in unlike.values],
     }

@@ -13,9 +13,9 @@ from playhead.core.declare import Pipeline, Table, Topic, Version
 from playhead.core.keys import in_utc, key_reader, message_key
 from playhead.core.offsets import TopicPartition
 from playhead.core.outputs import Target
-from playhead.core.past import Content, Gathered, pack, unpack
 from playhead.core.records import Records
 from playhead.engine.call import Caller
+from playhead.engine.trial import try_out
 
 Outputs = dict[str, list[dict[str, Any]]]
 _META = {*META, TOMBSTONE, "_value"}
@@ -104,34 +104,20 @@ def _key(key: Sequence[str], fields: Mapping[str, Any]) -> bytes | None:
 
 
 def _pass(caller: Caller, records: Records, cut: int | None) -> Outputs:
-    gathered = Gathered(Content())
     found: Outputs = {t.output.name: [] for t in caller.targets}
     gone_of = {t.physical: (t.output.name, _tombstone_of(t)) for t in caller.targets}
     size = cut or max(1, len(records))
-    for begin in range(0, len(records), size):
-        part = slice(begin, begin + size)
-        batch = replace(
-            records,
-            offsets=records.offsets[part],
-            timestamps_ms=records.timestamps_ms[part],
-            keys=records.keys[part],
-            values=records.values[part],
-            next=min(begin + size, len(records)),
-        )
-        outcome = caller.call(batch, gathered.slots, 1)
-        delta = unpack(pack(Content(outcome.delta, outcome.rows)), "what a batch changed")
-        gathered.add(delta.slots, delta.rows)
-        for out in outcome.outgoing:
-            name, gone = gone_of[out.topic]
-            found[name] += [
-                gone(key) if value is None else msgspec.json.decode(value)
-                for key, value in zip(out.keys, out.values, strict=True)
-            ]
-    tables = [t for t in caller.targets if isinstance(t.output, Table)]
-    contents = gathered.rows({t.physical: t.output.key for t in tables})
-    for target in tables:
-        if target.physical in contents:
-            rows = contents[target.physical].sort(target.output.key)
+    sizes = [size] * -(-len(records) // size)
+    trial = try_out(lambda r, slots: caller.call(r, slots, 1), caller.targets, records, sizes)
+    for out in trial.outgoing:
+        name, gone = gone_of[out.topic]
+        found[name] += [
+            gone(key) if value is None else msgspec.json.decode(value)
+            for key, value in zip(out.keys, out.values, strict=True)
+        ]
+    for target in caller.targets:
+        if isinstance(target.output, Table) and target.physical in trial.rows:
+            rows = trial.rows[target.physical].sort(target.output.key)
             found[target.output.name] = rows.select(c.name for c in target.schema).to_dicts()
     return found
 

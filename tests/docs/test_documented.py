@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -32,7 +33,7 @@ COMMANDS = dict(commands(cli))
 
 def test_the_commands_are_those_of_this_release() -> None:
     assert sorted(COMMANDS) == [
-        "adopt", "dead-letters", "demo", "diff", "groups describe", "groups reset", "ingest",
+        "adopt", "check", "dead-letters", "demo", "diff", "groups describe", "groups reset", "ingest",
         "init", "plan", "promote", "query", "replay", "rewind", "rollback", "run", "status",
         "topics create", "topics describe", "topics list", "topics tail",
     ]  # fmt: skip
@@ -88,3 +89,17 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_changelog_has_a_place_for_what_comes() -> None:
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_contributing_fits_one_screen_and_names_what_there_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 50
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
+    assert {"test", "lint"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for path in re.findall(r"(?:tests|docs)/[\w/]+\.\w+", text):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(r"`((?:core|engine)/\w+\.py)`", text):
+        assert (ROOT / "src/playhead" / path).exists(), path

@@ -46,6 +46,7 @@ for _command in (
     repair.rollback,
     own.rewind,
     own.adopt,
+    own.check,
     own.dead_letters,
 ):
     cli.add_command(_command)

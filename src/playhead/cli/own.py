@@ -1,6 +1,8 @@
-"""``rewind adopt dead-letters``: what is done to one version by itself."""
+"""``rewind adopt check dead-letters``: what is done to one version by itself."""
 
 from __future__ import annotations
+
+import sys
 
 import click
 
@@ -166,3 +168,30 @@ def _text(data: bytes | None) -> str | dict[str, str] | None:
         import base64
 
         return {"base64": base64.b64encode(data).decode()}
+
+
+@click.command(epilog="Example: playhead check distance@km")
+@click.argument("version", metavar="PIPELINE[@VERSION]")
+@click.option(
+    "--records",
+    type=click.IntRange(min=1),
+    default=10_000,
+    help="Most records to read of each partition [10,000].",
+)
+@click.option("--newest", is_flag=True, help="Take the newest records [the oldest retained].")
+@shared
+def check(settings: Globals, version: str, records: int, *, newest: bool) -> None:
+    """Run a function over real history in other ways, and compare the bits of what it gives.
+
+    Batches cut elsewhere, the same batch again, other hash seeds, other time zones. Without a
+    version the one declared last is taken. Reads only; works before anything has run. Exit 0, or 4
+    when two runs differ: the first difference is named.
+    """
+    from playhead.ops.check import Request
+    from playhead.ops.check import check as op
+    from playhead.render import as_json, checked, checked_content
+
+    found = op(settings.project(), Request(version, records, newest), say)
+    out(as_json(checked_content(found)) if settings.json else checked(found))
+    if found.difference is not None:
+        sys.exit(4)
