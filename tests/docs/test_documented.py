@@ -34,8 +34,8 @@ COMMANDS = dict(commands(cli))
 def test_the_commands_are_those_of_this_release() -> None:
     assert sorted(COMMANDS) == [
         "adopt", "check", "dead-letters", "demo", "diff", "groups describe", "groups reset",
-        "ingest", "init", "plan", "promote", "query", "replay", "rewind", "rollback", "run", "status",
-        "topics create", "topics describe", "topics list", "topics tail",
+        "ingest", "init", "plan", "promote", "query", "replay", "rewind", "rollback", "run",
+        "status", "topics create", "topics describe", "topics list", "topics tail",
     ]  # fmt: skip
 
 

@@ -184,7 +184,7 @@ def check(settings: Globals, version: str, records: int, *, newest: bool) -> Non
     """Run a function over real history in other ways, and compare the bits of what it gives.
 
     Batches cut elsewhere, the same batch again, other hash seeds, other time zones. Without a
-    version the one declared last is taken. Reads only; works before anything has run. Exit 0, or 4
+    version every declared one is checked. Reads only; works before anything has run. Exit 0, or 4
     when two runs differ: the first difference is named.
     """
     from playhead.ops.check import Request
@@ -192,6 +192,10 @@ def check(settings: Globals, version: str, records: int, *, newest: bool) -> Non
     from playhead.render import as_json, checked, checked_content
 
     found = op(settings.project(), Request(version, records, newest), say)
-    out(as_json(checked_content(found)) if settings.json else checked(found))
-    if found.difference is not None:
+    if settings.json:
+        told = [{"version": c.version, "equal": c.difference is None} for c in found]
+        out(as_json({**checked_content(found[-1]), "versions": told}))
+    else:
+        out("\n".join(map(checked, found)))
+    if found[-1].difference is not None:
         sys.exit(4)

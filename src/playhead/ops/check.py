@@ -46,7 +46,7 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        version: ``pipeline@label``, or a pipeline: the version that is declared last.
+        version: ``pipeline@label``, or a pipeline: every version that is declared.
         records: Most records to read of each partition.
         newest: Take the newest ones; else the oldest that are retained.
     """
@@ -118,8 +118,10 @@ class Checked:
 
 def check(
     project: Project, request: Request, say: Callable[[str], None] = lambda _sentence: None
-) -> Checked:
-    """Run a version's function over a sample of history in several ways, and compare.
+) -> list[Checked]:
+    """Run functions over a sample of history in several ways, and compare.
+
+    One a version, in declared order; the first in which two runs differ is the last.
 
     Joins no group, and touches neither topics nor tables: what comes out is compared and dropped.
 
@@ -128,7 +130,21 @@ def check(
         LogFailed: Its source topic does not exist.
         PlayheadError: The function raises in every run, or there is nothing to run it on.
     """
-    version, source = _chosen(project, request.version)
+    done = []
+    for version, source in _chosen(project, request.version):
+        done.append(_check(project, request, (version, source), say))
+        if done[-1].difference is not None:
+            break
+    return done
+
+
+def _check(
+    project: Project,
+    request: Request,
+    of: tuple[Version, str],
+    say: Callable[[str], None],
+) -> Checked:
+    version, source = of
     with closing(project.open_log()) as log:
         existing_topic(log, source)
         records = list(_sample(log, source, request))
@@ -149,15 +165,15 @@ def check(
     return Checked(version.name, source, sample, runs, rtol, difference)
 
 
-def _chosen(project: Project, name: str) -> tuple[Version, str]:
-    """Return a version and the physical topic that it reads.
+def _chosen(project: Project, name: str) -> list[tuple[Version, str]]:
+    """Return the versions that are meant, each with the physical topic that it reads.
 
     Only for a topic that a pipeline of the app writes is the store asked, which version is live.
     """
     known = Known(project.app, {})
     pipeline, at, _ = name.partition("@")
-    version = known.version(name) if at else list(known.pipeline(pipeline).versions.values())[-1]
-    if known.app.writers(version.source):
+    chosen = [known.version(name)] if at else list(known.pipeline(pipeline).versions.values())
+    if any(known.app.writers(version.source) for version in chosen):
         try:
             store = project.open_store(must_exist=True)
         except PlayheadError as error:
@@ -166,7 +182,7 @@ def _chosen(project: Project, name: str) -> tuple[Version, str]:
         else:
             with closing(store):
                 known = Known.read(project, store)
-    return version, known.source(version)
+    return [(version, known.source(version)) for version in chosen]
 
 
 def _sample(log: Log, topic: str, request: Request) -> Iterator[Records]:
