@@ -3,13 +3,27 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: demo test lint lock clean
+FIGURES := .cache/proof.jsonl
+PROOFS := tests/crash/test_matrix.py tests/crash/test_kill.py tests/property/test_programs.py \
+  tests/acceptance/test_rewind_table.py
+
+.PHONY: demo test test-long seeded lint lock clean
 
 demo: .venv/run       ## the whole story on this machine, in seconds; needs only Python
 	$(BIN)/playhead demo
 
 test: lint            ## every check and every test; needs Java 17 and Maven for a real Kafka
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md
+	$(BIN)/python tests/proof/report.py begin $(FIGURES)
+	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal $(PROOFS)
+	PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python tests/proof/seeded.py
+	$(BIN)/python tests/proof/report.py $(FIGURES)
+
+seeded: .venv/dev     ## put known bugs into a copy: each turns the test red that it names
+	$(BIN)/python tests/proof/seeded.py
 
 lint: .venv/dev       ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+from proof import figures
 from servers import KafkaServer
 from story import Trip
+
+# A machine that does something else meanwhile is slow, not wrong.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep how long the tests of each file took, once: the workers' reports come here, too."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        figures.count("seconds", report.location[0], report.duration)
 
 
 @pytest.fixture(scope="session")
