@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -117,7 +118,8 @@ def listener(on_event: OnEvent | None = None) -> OnEvent:
         if isinstance(event, Step) and event.name == name:
             seen += 1
             if seen == nth:
-                os.kill(os.getpid(), how)
+                # To this thread, not to the process: so it takes effect before the next line runs.
+                signal.pthread_kill(threading.get_ident(), how)
         tell(event)
 
     return crash
