@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from subprocess import Popen
 
@@ -19,6 +20,7 @@ SLOW = """\
         Path("begun").touch()
         time.sleep({seconds})
 """
+ONCE = "stopping after this batch"
 SMALL = {"PLAYHEAD_BATCH_RECORDS": "90"}
 
 
@@ -54,7 +56,11 @@ class Case:
         said = (self.trip.folder / "background.log").read_text()
         assert self.text in said
         assert "Traceback" not in said
-        assert self.trip.cursor(self.label) == self.cursor
+        reached = self.trip.cursor(self.label)
+        if self.text == ONCE:  # on a busy machine the signal may meet a later batch
+            assert (reached >= self.cursor, reached % 90, reached < 681) == (True, 0, True)
+        else:
+            assert reached == self.cursor
 
 
 def slow_trip(make_trip: MakeTrip, seconds: float, *, until: str = "") -> Trip:
@@ -79,17 +85,18 @@ IMPORT = "import polars as pl"
 
 def test_a_stop_ends_a_command_in_time_and_leaves_it_consistent(make_trip: MakeTrip) -> None:
     run, replay = ("run",), ("replay", "distance@km")
-    once, dropped = "stopping after this batch", "the batch was not done within 9 s"
+    dropped = "the batch was not done within 9 s"
     cases = [
-        Case(slow_trip(make_trip, 3), run, 1, "miles", 10, 180, once),
+        Case(slow_trip(make_trip, 3), run, 1, "miles", 10, 180, ONCE),
         Case(slow_trip(make_trip, 60), run, 2, "miles", 2, 90, "stopped at once"),
         Case(slow_trip(make_trip, 60), run, 1, "miles", 10, 90, dropped),
-        Case(slow_trip(make_trip, 3, until="live"), replay, 1, "km", 10, 180, once),
+        Case(slow_trip(make_trip, 3, until="live"), replay, 1, "km", 10, 180, ONCE),
         Case(slow_trip(make_trip, 60, until="rewind"), run, 1, "miles", 10, 681, dropped),
     ]
     processes = [case.start() for case in cases]
     try:
-        stopped = [case.stop(p) for case, p in zip(cases, processes, strict=True)]
+        with ThreadPoolExecutor() as pool:
+            stopped = list(pool.map(Case.stop, cases, processes))
         order = sorted(range(len(cases)), key=lambda i: stopped[i] + cases[i].within_s)
         for i in order:
             cases[i].check(processes[i], stopped[i])
@@ -105,6 +112,7 @@ def test_a_stop_ends_a_command_in_time_and_leaves_it_consistent(make_trip: MakeT
         first = [h for h in told if h["playhead-generation"] == "1"]
         assert len(first) == len({h["playhead-source"] for h in first}) == 681
         assert len(told) == (1062 if case.cursor == 681 else 681)
+    committed = cases[3].trip.cursor("km")
     resumed = cases[3].trip.json("replay", "distance@km")["replays"][0]
-    assert (resumed["resumed"], resumed["records"]) == (True, 501)
+    assert (resumed["resumed"], resumed["records"]) == (True, 681 - committed)
     assert cases[3].trip.json("diff", "distance")["unexplained"] == 0
