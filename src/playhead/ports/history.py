@@ -10,6 +10,9 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Saved
 
+SKIPPED = "skipped: "
+"""What the error of a dead letter begins with that somebody asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -32,6 +35,11 @@ class DeadLetter:
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it was set aside on request, untried."""
+        return self.error.startswith(SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
