@@ -86,7 +86,11 @@ class History(Protocol):
         """Return every dead letter of every generation, by place, offset and generation."""
 
     def skip(self, version: str, place: TopicPartition, offset: int, reason: str) -> None:
-        """Write down that this record is to be a dead letter whenever it is read; audit row."""
+        """Write down that this record is to be a dead letter whenever it is read; audit row.
+
+        A generation that begins on another topic of the same name forgets it: there, the offset
+        is another record's.
+        """
 
     def skips(self, version: str) -> dict[int, dict[int, str]]:
         """Return the reasons of `skip` by partition and offset."""
