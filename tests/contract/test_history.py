@@ -214,6 +214,19 @@ def test_a_generation_may_begin_on_another_topic_of_the_name(store: Store) -> No
     assert ids == {0: "id-2", 1: "id-1"}
 
 
+def test_a_generation_on_another_topic_forgets_what_was_skipped_on_the_old_one(
+    store: Store,
+) -> None:
+    writer = started(store, 0, 1)
+    for version, partition in (("p@a", 0), ("p@a", 1), ("p@b", 0)):
+        store.history.skip(version, place(partition), 5, "broken")
+    writer.commit(writer.rewind(1, 0))
+    assert store.history.skips("p@a") == {0: {5: "broken"}, 1: {5: "broken"}}
+    writer.commit(replace(writer.rewind(0, 0), topic_id="id-2"))
+    assert store.history.skips("p@a") == {1: {5: "broken"}}
+    assert store.history.skips("p@b") == {0: {5: "broken"}}
+
+
 # --------------------------------------------------------------------- dead letters
 
 

@@ -14,7 +14,7 @@ from playhead.core.past import Counts
 from playhead.core.records import Records
 from playhead.core.slots import Slots, merge
 from playhead.engine.call import Caller
-from playhead.engine.isolate import DEAD_MAX
+from playhead.engine.isolate import DEAD_MAX, isolate
 from playhead.engine.process import process
 from playhead.engine.task import Task
 from playhead.errors import BadRecord, FunctionFailed
@@ -111,8 +111,10 @@ def test_a_row_that_raises_leaves_its_state_as_it_was() -> None:
 
 
 def test_what_was_skipped_on_request_is_not_even_tried() -> None:
-    found = process(task(), records(1, 13, 3), {}, FIRST, {101: "by hand", 999: "elsewhere"})
+    aside = {101: "skipped: by hand", 999: "skipped: elsewhere"}
+    found = process(task(), records(1, 13, 3), {}, FIRST, aside)
     assert [(d.offset, d.error) for d in found.dead] == [(101, "skipped: by hand")]
+    assert found.dead[0].skipped
     assert found.counts == Counts(2, 1)
 
 
@@ -151,6 +153,122 @@ def test_more_than_twenty_are_not_one_bad_record() -> None:
     with pytest.raises(FunctionFailed, match="more than 20 records of one batch") as e:
         process(task(**ASIDE), records(*values, 13), {}, FIRST, {})
     assert e.value.offset == 101
+
+
+FAULTS = [MemoryError("full"), ImportError("no geo"), FileNotFoundError("model.json")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("per", ["frame", "row"])
+@pytest.mark.parametrize("aside", [{}, ASIDE])
+def test_what_the_function_lacks_is_no_record_s_fault(
+    fault: Exception, per: str, aside: dict[str, Any]
+) -> None:
+    def frame(points: pl.DataFrame, state: Any) -> pl.DataFrame:
+        if (points["x"] == 13).any():
+            raise fault
+        return points.with_columns(total=pl.col("x"))
+
+    def row(point: dict[str, Any], state: Any) -> dict[str, Any]:
+        if point["x"] == 13:
+            raise fault
+        return {"car": point["car"], "total": point["x"]}
+
+    job = task(row if per == "row" else frame, per=per, **aside)
+    with pytest.raises(FunctionFailed, match=type(fault).__name__) as e:
+        process(job, records(1, 13, 3), {}, FIRST, {})
+    assert e.value.offset is None
+
+
+def test_a_panic_of_polars_is_a_failure_like_any_other() -> None:
+    def panics(points: pl.DataFrame, state: Any) -> pl.DataFrame:
+        if (points["x"] == 13).any():
+            raise pl.exceptions.PanicException("index out of bounds")
+        return points.with_columns(total=pl.col("x"))
+
+    found = process(task(panics, **ASIDE), records(1, 13, 3), {}, FIRST, {})
+    assert [d.offset for d in found.dead] == [101]
+
+
+def test_what_was_published_with_it_set_aside_is_redone_so() -> None:
+    batch = records(1, 13, 3)
+    live = process(task(**ASIDE), batch, {}, FIRST, {})
+    again = process(task(on_error="stop"), batch, {}, FIRST, {}, keep_on=True)
+    assert [(d.offset, d.error) for d in again.dead] == [(d.offset, d.error) for d in live.dead]
+    assert again.rows["totals__v1"].equals(live.rows["totals__v1"])
+    with pytest.raises(FunctionFailed):
+        process(task(**ASIDE), batch, {}, FIRST, {}, keep_on=False)
+
+
+def test_an_error_is_one_line_that_can_be_stored_and_shown() -> None:
+    def rude(points: pl.DataFrame, state: Any) -> pl.DataFrame:
+        if (points["x"] == 13).any():
+            raise ValueError("nul \0 escape \x1b[31m half \ud800 " + "x" * 5000)
+        return points.with_columns(total=pl.col("x"))
+
+    job = task(rude, **ASIDE)
+    (dead,) = process(job, records(1, 13), {}, FIRST, {}).dead
+    assert dead.error.isprintable()
+    assert r"nul \x00 escape \x1b[31m half \ud800 xxx" in dead.error
+    assert len(dead.error) == 1000
+    (dead,) = process(job, records(1), {}, FIRST, {100: "skipped: two\nlines"}).dead
+    assert dead.error == "skipped: two lines"
+
+
+def counted(job: Task, batch: Records) -> tuple[list[int], int]:
+    """Return the offsets of the bad records, and how many rows were handed over to find them."""
+    handed = 0
+
+    def call(some: Records, slots: Slots) -> Any:
+        nonlocal handed
+        handed += len(some)
+        return job.caller.call(some, slots, 1)
+
+    _, bad = isolate(call, batch, {}, keep_on=True)
+    return list(bad), handed
+
+
+@pytest.mark.parametrize("bad", [b"{", 13])
+def test_finding_is_cheap(bad: Any) -> None:
+    """A batch of 50,000 must not take longer than a member may be silent."""
+    values: list[Any] = [1.0] * 1000
+    at = range(7, 1000, 50)
+    for i in at:
+        values[i] = bad
+    found, handed = counted(task(**ASIDE), records(*values))
+    assert found == [100 + i for i in at]
+    assert len(found) == DEAD_MAX
+    assert handed < 14 * len(values)
+
+
+def test_an_error_that_names_another_record_misleads_for_once() -> None:
+    tries = 0
+
+    def call(some: Records, slots: Slots) -> Any:
+        nonlocal tries
+        tries += 1
+        if b"bad" in some.values:
+            raise BadRecord("no", where=PLACE.at(some.offsets[0]))
+        return process(task(), records(1), {}, FIRST, {})
+
+    values: list[Any] = [b"fine"] * 64
+    values[40] = values[63] = b"bad"
+    _, bad = isolate(call, records(*values), {}, keep_on=True)
+    assert list(bad) == [140, 163]
+    assert tries < 40
+
+
+def test_one_bad_record_hides_no_failure_of_the_whole() -> None:
+    def both(points: pl.DataFrame, state: Any) -> pl.DataFrame:
+        if (points["x"] == 13).any():
+            raise ValueError("thirteen")
+        if len(points) > 2:
+            raise ValueError("too many at once")
+        return points.with_columns(total=pl.col("x"))
+
+    with pytest.raises(FunctionFailed, match=r"too many at once.*only together") as e:
+        process(task(both, **ASIDE), records(1, 13, 3, 4), {}, FIRST, {})
+    assert e.value.offset is None
 
 
 @given(

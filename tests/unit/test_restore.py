@@ -84,7 +84,7 @@ class Bench:
     def as_of(self, to: int):
         with closing(self.log()) as log, closing(self.store()) as store:
             history = store.ledger.generations("total@v1")[0]
-            return Restorer(self.task, log, store, PLACE, history, {}, self.said.append).as_of(to)
+            return Restorer(self.task, log, store, PLACE, history, self.said.append).as_of(to)
 
     def table(self):
         with closing(self.store()) as store:

@@ -129,6 +129,14 @@ class SqlLedger:
             why=move.why,
         )
         write_past(self._sql, version, move)
+        if move.topic_id:
+            place = move.place
+            self._sql.run(
+                "history.drop_skips",
+                version=version,
+                topic=place.topic,
+                partition=place.partition,
+            )
         for table in move.rows:
             delete_partition(self._sql, table, move.place)
 

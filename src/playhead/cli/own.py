@@ -142,6 +142,7 @@ def dead_letters(settings: Globals, version: str, place: str | None, reason: str
                 "timestamp": moment(letter.timestamp_ms),
                 "key": _text(letter.key),
                 "value": _text(letter.value),
+                "skipped": letter.skipped,
             }
             for letter in found.letters
         ]

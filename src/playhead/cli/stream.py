@@ -148,13 +148,14 @@ def status(settings: Globals) -> None:
         out(as_json({"pipelines": rows}))
         return
     headings = (
-        "PIPELINE", "VERSION", "STAGE", "GENERATION", "TOPIC", "CURSOR", "LAG", "GROUP",
-        "FINGERPRINT", "RUNNING", "NOTE",
+        "PIPELINE", "VERSION", "STAGE", "GENERATION", "TOPIC", "CURSOR", "LAG",
+        "DEAD-LETTERS", "GROUP", "FINGERPRINT", "RUNNING", "NOTE",
     )  # fmt: skip
     lines = [
         (
             v.pipeline, v.version, v.stage, v.generation, v.topic, v.cursor or None, v.lag,
-            v.group, v.fingerprint, v.running, None if v.declared else "not declared here",
+            v.dead_letters, v.group, v.fingerprint, v.running,
+            None if v.declared else "not declared here",
         )
         for v in found
     ]  # fmt: skip

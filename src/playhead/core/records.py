@@ -52,6 +52,18 @@ class Records:
             self.headers[:n],
         )
 
+    def slice(self, start: int, stop: int) -> Records:
+        """Return the records from index ``start`` to before ``stop``; the position stays."""
+        return Records(
+            self.source,
+            self.offsets[start:stop],
+            self.timestamps_ms[start:stop],
+            self.keys[start:stop],
+            self.values[start:stop],
+            self.next,
+            self.headers[start:stop],
+        )
+
     def where(self, keep: Sequence[bool]) -> Records:
         """Return the records that are kept; the position stays."""
         kept = [i for i, wanted in enumerate(keep) if wanted]

@@ -21,7 +21,7 @@ from playhead.engine.events import BatchDone, Step, Warned
 from playhead.engine.process import process
 from playhead.engine.session import Session
 from playhead.engine.snapshots import snapshot_if_due
-from playhead.engine.task import Seat
+from playhead.engine.task import Seat, Task
 from playhead.errors import BadRecord, FunctionFailed, SessionLost
 from playhead.ports import Move
 
@@ -97,17 +97,11 @@ class _Computed:
 def _compute(session: Session, batches: Sequence[Records]) -> _Computed:
     computed = _Computed()
     for read in batches:
-        seat, records = session.seats[read.source.partition], read
-        try:
-            outcome = process(session.task, records, seat.slots, seat.generation, seat.skips)
-        except (BadRecord, FunctionFailed) as error:
-            if error.offset is None:
-                raise
-            computed.failed = computed.failed or error
-            records = records.before(error.offset)
-            if records.next <= seat.cursor.next:
-                continue
-            outcome = process(session.task, records, seat.slots, seat.generation, seat.skips)
+        seat = session.seats[read.source.partition]
+        records, outcome, failed = _up_to_bad(session.task, seat, read)
+        computed.failed = computed.failed or failed
+        if outcome is None:
+            continue
         before = [part.outcome for part in computed.parts]
         _check_keys(session.seats, before, seat.place, outcome.delta)
         move = _move(seat, records, outcome)
@@ -115,6 +109,24 @@ def _compute(session: Session, batches: Sequence[Records]) -> _Computed:
         computed.offsets[seat.place.partition] = _committed(session, move, digest)
         computed.parts.append(_Part(move, outcome))
     return computed
+
+
+def _up_to_bad(
+    task: Task, seat: Seat, records: Records
+) -> tuple[Records, Outcome | None, BadRecord | FunctionFailed | None]:
+    """Return what comes before a record that stops, what it gives (if any), and why it stops."""
+    failed = None
+    while True:
+        try:
+            outcome = process(task, records, seat.slots, seat.generation, seat.aside)
+        except (BadRecord, FunctionFailed) as error:
+            if error.offset is None:
+                raise
+            failed, records = error, records.before(error.offset)
+            if records.next <= seat.cursor.next:
+                return records, None, failed
+        else:
+            return records, outcome, failed
 
 
 def _tell_dead(session: Session, moves: Sequence[Move]) -> None:
@@ -125,7 +137,7 @@ def _tell_dead(session: Session, moves: Sequence[Move]) -> None:
             Warned(
                 session.name,
                 f"{len(dead)} set aside; {first.place.at(first.offset)}: {first.error}; look: "
-                f"playhead dead-letters {session.task.version.pipeline}",
+                f"playhead dead-letters {session.name}",
             )
         )
 

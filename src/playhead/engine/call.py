@@ -27,6 +27,7 @@ from playhead.errors import DeclarationError, FunctionFailed, PlayheadError
 from playhead.ports import DeadLetter
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_FAILS = (Exception, pl.exceptions.PanicException)  # a panic of polars is no Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Caller:
             returned = function(given, state)
         except PlayheadError:
             raise
-        except Exception as error:
+        except _FAILS as error:
             raise self._failed(error, records) from error
         self.shapes = state.shapes()
         return frames_of(returned, self.version, records), state.changes()
@@ -151,7 +152,7 @@ class Caller:
                 returned = self.version.function(row, state)  # type: ignore[misc]
             except PlayheadError:
                 raise
-            except Exception as error:
+            except _FAILS as error:
                 raise self._failed(error, records, where) from error
             states.put(ident, state, where)
             for output, made in rows_of(returned, self.version, where):
@@ -159,7 +160,7 @@ class Caller:
         frames = {output: frame_of(some, output, records) for output, some in found.items()}
         return frames, states.changes()
 
-    def _failed(self, error: Exception, records: Records, where: str = "") -> FunctionFailed:
+    def _failed(self, error: BaseException, records: Records, where: str = "") -> FunctionFailed:
         first = records.offsets[0] if len(records) else records.next
         line = next(
             (

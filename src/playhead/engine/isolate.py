@@ -1,15 +1,18 @@
-"""Finding the one bad record, so that the rest of its batch can go on.
+"""Finding the bad records of a batch, so that the rest of it can go on.
 
-The state before a batch is not changed by a call, so any part of the batch can be tried on it. The
-first prefix that fails, where the prefix one shorter passes, ends with the bad record, if it fails
-alone, too. What comes of the good records is what one call with exactly them gives: so a redo, a
-restore and any other way of finding the same records give the same bits.
+The state before a batch is not changed by a call, so any part of the batch can be tried on it. A
+part that fails is divided, at the record that its error names or else in the middle, and its parts
+are tried on the state that the good records before them leave. A single record that fails is bad.
+What comes of the good ones is what one call with exactly them gives: so a redo, a restore and any
+other way of finding the same records give the same bits.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
+from playhead.core.offsets import OffsetRange
 from playhead.core.records import Records
 from playhead.core.slots import Slots, merge
 from playhead.engine.call import Outcome
@@ -18,6 +21,7 @@ from playhead.errors import BadRecord, FunctionFailed
 DEAD_MAX = 20
 Call = Callable[[Records, Slots], Outcome]
 Failure = BadRecord | FunctionFailed
+_SURROUNDINGS = (ImportError, MemoryError, OSError)  # no record's fault
 
 
 def isolate(
@@ -33,61 +37,90 @@ def isolate(
 
     Raises:
         BadRecord, FunctionFailed: With ``offset``, the first bad record, where nothing is set
-            aside or more than 20 would be; without, the records fail only as a whole.
+            aside or more than 20 would be; without, it is no single record's fault: the records
+            fail only together, or the function fails without any, or for want of something else.
     """
-    found: dict[int, Failure] = {}
+    search = _Search(call, records, keep_on=keep_on)
     good = records
     while True:
         try:
-            return call(good, slots), found
+            return call(good, slots), search.found
         except (BadRecord, FunctionFailed) as error:
-            at, reason = _first_bad(call, good, slots, error)
-        offset = good.offsets[at]
-        if not keep_on:
-            raise _named(reason, records, offset) from reason
-        found[offset] = reason
-        if len(found) > DEAD_MAX:
-            first = min(found)
-            raise _named(found[first], records, first, _too_many(found)) from reason
-        good = good.where([i != at for i in range(len(good))])
+            if good is records:
+                call(records.slice(0, 0), slots)  # fails, too: then it is the function
+            search.divide(good, slots, error)
+        good = good.where([offset not in search.found for offset in good.offsets])
 
 
-def _first_bad(call: Call, records: Records, slots: Slots, error: Failure) -> tuple[int, Failure]:
-    """Return the index of the first bad record and its own error, by bisection."""
-    passes, fails = -1, len(records)  # lengths of prefixes
-    reason = error
-    while fails - passes > 1:
-        middle = (passes + fails) // 2
+class _Search:
+    """Looks for bad records, from the first on."""
+
+    def __init__(self, call: Call, records: Records, *, keep_on: bool) -> None:
+        self.found: dict[int, Failure] = {}
+        self._call = call
+        self._records = records
+        self._keep_on = keep_on
+        self._trust = True  # that errors name the record that they come from
+
+    def divide(self, records: Records, slots: Slots, error: Failure) -> Slots:
+        """Look into records that failed; return the state after the good ones of them."""
+        if isinstance(error.__cause__, _SURROUNDINGS):
+            raise error
+        if len(records) == 1:
+            self._note(records.offsets[0], error)
+            return slots
+        known = len(self.found)
+        at = self._named_in(records, error)
+        if at is None:
+            middle = len(records) // 2
+            slots = self._try(records.slice(0, middle), slots)
+            slots = self._try(records.slice(middle, len(records)), slots)
+        else:
+            slots = self._try(records.slice(0, at), slots)
+            before = len(self.found)
+            slots = self._try(records.slice(at, at + 1), slots)
+            self._trust = len(self.found) > before
+            slots = self._try(records.slice(at + 1, len(records)), slots)
+        if len(self.found) == known:
+            raise _together(records, error)
+        return slots
+
+    def _try(self, records: Records, slots: Slots) -> Slots:
+        if not len(records):
+            return slots
         try:
-            call(_prefix(records, middle), slots)
-            passes = middle
-        except (BadRecord, FunctionFailed) as raised:
-            fails, reason = middle, raised
-    if fails == 0:
-        raise reason  # not even no record passes: it is the function, or what it needs
-    before = merge(slots, call(_prefix(records, fails - 1), slots).delta)
-    alone = records.where([i == fails - 1 for i in range(len(records))])
-    try:
-        call(alone, before)
-    except (BadRecord, FunctionFailed) as raised:
-        return fails - 1, raised
-    raise FunctionFailed(
-        f"{reason.message} — but only together with the records before it in one call: none of "
-        "them fails alone",
-        where=f"{records.source} up to {records.offsets[fails - 1]}",
+            return merge(slots, self._call(records, slots).delta)
+        except (BadRecord, FunctionFailed) as error:
+            return self.divide(records, slots, error)
+
+    def _named_in(self, records: Records, error: Failure) -> int | None:
+        """Return the index of the record that the error names, if it names one."""
+        head, _, offset = (error.where or "").rpartition("@")
+        if not self._trust or head != str(records.source) or not offset.isdecimal():
+            return None
+        at = bisect_left(records.offsets, int(offset))
+        return at if at < len(records) and records.offsets[at] == int(offset) else None
+
+    def _note(self, offset: int, error: Failure) -> None:
+        if not self._keep_on:
+            raise _named(error, self._records, offset) from error
+        self.found[offset] = error
+        if len(self.found) > DEAD_MAX:
+            first = min(self.found)
+            preface = (
+                f"more than {DEAD_MAX} records of one batch would be dead letters, from {first} "
+                f"to {max(self.found)}: that is not one bad record. The first: "
+            )
+            raise _named(self.found[first], self._records, first, preface) from error
+
+
+def _together(records: Records, error: Failure) -> FunctionFailed:
+    return FunctionFailed(
+        f"{error.message} — but only together in one call: none of these {len(records)} records "
+        "fails alone",
+        where=f"{records.source} {OffsetRange(records.offsets[0], records.offsets[-1] + 1)}",
         safe="Nothing of this batch was committed.",
         cure="The function depends on where batches end: playhead check shows how.",
-    ) from reason
-
-
-def _prefix(records: Records, length: int) -> Records:
-    return records.where([i < length for i in range(len(records))])
-
-
-def _too_many(found: dict[int, Failure]) -> str:
-    return (
-        f"more than {DEAD_MAX} records of one batch would be dead letters, from {min(found)} to "
-        f"{max(found)}: that is not one bad record. The first: "
     )
 
 

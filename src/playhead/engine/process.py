@@ -13,8 +13,10 @@ from playhead.engine import upstream
 from playhead.engine.call import Outcome
 from playhead.engine.isolate import isolate
 from playhead.engine.task import Task
-from playhead.errors import BadRecord, FunctionFailed, PlayheadError
+from playhead.errors import BadRecord, FunctionFailed
 from playhead.ports import DeadLetter
+
+ERROR_MAX = 1000
 
 
 def process(
@@ -22,11 +24,13 @@ def process(
     records: Records,
     slots: Slots,
     generation: Generation,
-    skips: Mapping[int, str],
+    aside: Mapping[int, str],
+    *,
+    keep_on: bool | None = None,
 ) -> Outcome:
     """Return what a version makes of the records, from its state before them.
 
-    A record that was skipped on request, and with ``on_error="dead_letter"`` one that cannot be
+    A record that is known to be one, and with ``on_error="dead_letter"`` one that cannot be
     processed, becomes a dead letter. Any two calls with equal arguments give equal outcomes: live,
     in a redo and in a restore.
 
@@ -35,7 +39,8 @@ def process(
         records: Records of one partition.
         slots: State before them; not changed.
         generation: The generation that they belong to.
-        skips: Reasons by offset, for records that are dead letters by somebody's decision.
+        aside: Errors by offset, of records that are dead letters without being tried.
+        keep_on: Whether bad records are set aside, where ``on_error`` does not decide it.
 
     Raises:
         BadRecord: A record cannot be decoded; ``offset`` says which.
@@ -45,21 +50,22 @@ def process(
     """
     if task.writers:
         records = upstream.fresh(records, generation)
-    errors = {o: f"skipped: {skips[o]}" for o in records.offsets if o in skips}
+    errors = {o: _line(aside[o]) for o in records.offsets if o in aside}
     good = records.where([o not in errors for o in records.offsets]) if errors else records
 
     def call(some: Records, state: Slots) -> Outcome:
         return task.caller.call(some, state, generation.number)
 
+    keep_on = task.version.sets_aside if keep_on is None else keep_on
     try:
-        outcome, bad = isolate(call, good, slots, keep_on=task.version.sets_aside)
+        outcome, bad = isolate(call, good, slots, keep_on=keep_on)
     except (BadRecord, FunctionFailed) as error:
         if error.offset is not None:
             error.cure = _ways_on(task, error)
         raise
     if bad:
         good = good.where([o not in bad for o in good.offsets])
-        errors |= {offset: _line(error) for offset, error in bad.items()}
+        errors |= {offset: _line(error.message) for offset, error in bad.items()}
     delta = outcome.delta
     if task.writers and (delta or slots):
         delta = delta | upstream.noted(task, good, slots)
@@ -79,8 +85,11 @@ def _ways_on(task: Task, error: BadRecord | FunctionFailed) -> str:
     )
 
 
-def _line(error: PlayheadError) -> str:
-    return " ".join(error.message.split())
+def _line(text: str) -> str:
+    """Return an error as one line that every store takes and any terminal shows."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown if len(shown) <= ERROR_MAX else shown[: ERROR_MAX - 1] + "…"
 
 
 def _dead(records: Records, i: int, generation: Generation, error: str) -> DeadLetter:

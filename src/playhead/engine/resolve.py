@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
-from playhead.core.lineage import Generation, Upstream, owner
+from playhead.core.lineage import Generation, Upstream
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Content, pack
 from playhead.core.restart import Act, Decision, Situation, decide
@@ -19,7 +19,7 @@ from playhead.engine.restore import Restored, Restorer, no_rows
 from playhead.engine.snapshots import whole
 from playhead.engine.task import Seat, Task
 from playhead.errors import Refused
-from playhead.ports import Log, Member, Move, Store
+from playhead.ports import SKIPPED, Log, Member, Move, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Resolver:
             Refused: The table says no.
             OffsetOutOfRange: What a rewind needs is not retained; nothing was changed.
         """
-        seat.skips = self.store.history.skips(self._name).get(seat.place.partition, {})
+        skips = self.store.history.skips(self._name).get(seat.place.partition, {})
+        seat.aside = {offset: SKIPPED + reason for offset, reason in skips.items()}
         if seat.cursor.generation:
             self._load(seat)
         while True:
@@ -91,20 +92,12 @@ class Resolver:
         seat.since.damaged = restored.healed
 
     def _restorer(self, seat: Seat) -> Restorer:
-        # What was set aside stays so, whatever on_error says today.
-        starts = [(g.number, g.start) for g in seat.history]
-        aside = {
-            letter.offset: letter.error
-            for letter in self.store.history.dead_letters(self._name)
-            if letter.place == seat.place and owner(starts, letter.offset) == letter.generation
-        }
         return Restorer(
             self.task,
             self.log,
             self.store,
             seat.place,
             seat.history,
-            {**seat.skips, **aside},
             self.tell,
             self.member.ensure,
         )
@@ -158,11 +151,12 @@ class Resolver:
     def _redo(self, seat: Seat, decision: Decision) -> None:
         """Compute the published batch again, publish nothing, and store it.
 
+        Bad records were set aside when it was published, whatever ``on_error`` says today.
         The digest of what it would publish must be the one that the log's commit carries.
         """
         wanted = OffsetRange(seat.cursor.next, decision.to)
         records = read_one(self.log, seat.place, wanted)
-        outcome = process(self.task, records, seat.slots, seat.generation, seat.skips)
+        outcome = process(self.task, records, seat.slots, seat.generation, seat.aside, keep_on=True)
         digest = outputs.digest(outcome.outgoing) if self.task.publishes else "-"
         expected = decision.expected
         if expected is None or (digest, wanted.start) != (expected.digest, expected.begin):

@@ -7,8 +7,9 @@ an older snapshot is tried, and at last nothing but the log. What cannot be had 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
 
@@ -17,12 +18,14 @@ from playhead.core.declare import Table
 from playhead.core.lineage import Generation, Span, spans
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.past import Content, Counts, Gathered, Saved, bases, unpack
+from playhead.core.records import Records
 from playhead.core.slots import Slots
+from playhead.engine.call import Outcome
 from playhead.engine.events import OnEvent, Step, Warned
 from playhead.engine.process import process
 from playhead.engine.reading import read_all
 from playhead.engine.task import Task
-from playhead.errors import OffsetOutOfRange, StoreFailed
+from playhead.errors import BadRecord, FunctionFailed, OffsetOutOfRange, Refused, StoreFailed
 from playhead.ports import Log, Store
 
 
@@ -49,7 +52,6 @@ class Restorer:
         store: Where snapshots and deltas are.
         place: The partition.
         history: Its generations, oldest first.
-        skips: Reasons by offset, of records that were set aside.
         tell: Told what was damaged.
         keep_alive: Called between batches.
     """
@@ -59,7 +61,6 @@ class Restorer:
     store: Store
     place: TopicPartition
     history: Sequence[Generation]
-    skips: Mapping[int, str]
     tell: OnEvent
     keep_alive: Callable[[], None] = lambda: None
 
@@ -146,10 +147,37 @@ class _Walk:
         of, counts = self._of, Counts()
         for records in read_all(of.log, of.place, wanted, of.task.batch_records):
             of.keep_alive()
-            outcome = process(of.task, records, gathered.slots, generation, of.skips)
+            outcome = self._again(records, gathered.slots, generation)
             gathered.add(outcome.delta, outcome.rows)
             counts += outcome.counts
         return counts
+
+    def _again(self, records: Records, slots: Slots, generation: Generation) -> Outcome:
+        """Process records as they were: what was a dead letter is one, and nothing else is."""
+        of = self._of
+        aside = self._dead.get(generation.number, {})
+        try:
+            return process(of.task, records, slots, generation, aside, keep_on=False)
+        except (BadRecord, FunctionFailed) as error:
+            raise Refused(
+                f"{of.task.version.name} has processed this before, and now cannot: "
+                f"{error.message}",
+                where=error.where,
+                safe="Nothing was changed.",
+                cure="Restore the code and the library versions that it ran with; if the "
+                "function depends on a clock, on chance or on the batch, correct that under a "
+                "new label.",
+            ) from error
+
+    @cached_property
+    def _dead(self) -> dict[int, dict[int, str]]:
+        """The dead letters of the partition: errors by generation and offset."""
+        of = self._of
+        found: dict[int, dict[int, str]] = {}
+        for letter in of.store.history.dead_letters(of.task.version.name):
+            if letter.place.partition == of.place.partition:
+                found.setdefault(letter.generation, {})[letter.offset] = letter.error
+        return found
 
     def _content(self, saved: Saved) -> Content:
         of, name = self._of, self._of.task.version.name

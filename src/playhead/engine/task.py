@@ -95,7 +95,7 @@ class Seat:
         epoch: The lease epoch that guards it.
         slots: Its state.
         history: Its generations; the last one is the current one.
-        skips: Reasons by offset, of records that are skipped on request.
+        aside: Errors by offset, of records that are dead letters by somebody's decision.
         since: What was written since its last snapshot.
     """
 
@@ -104,7 +104,7 @@ class Seat:
     epoch: int
     slots: Slots = field(default_factory=dict)
     history: list[Generation] = field(default_factory=list)
-    skips: Mapping[int, str] = field(default_factory=dict)
+    aside: Mapping[int, str] = field(default_factory=dict)
     since: Since = field(default_factory=Since)
 
     @property

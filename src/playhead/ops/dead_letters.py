@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from playhead.core.lineage import owner
 from playhead.core.offsets import OffsetRange, TopicPartition
-from playhead.engine.events import OnEvent, listener
+from playhead.engine.events import OnEvent, Step, listener
 from playhead.engine.reading import read_all
-from playhead.engine.worker import Worker
+from playhead.engine.worker import Worker, settled
 from playhead.errors import ConfigError, OffsetOutOfRange, Refused
 from playhead.ops import versions
 from playhead.ops.rewind import recorded
@@ -63,12 +63,14 @@ def _found(store: Store, row: VersionRow) -> Found:
 def skip(project: Project, name: str, wanted: Skip, tell: OnEvent | None = None) -> Found:
     """Make the record that stopped a version a dead letter, and go on past it.
 
-    The decision is written down first: whenever the record is read again, it is set aside again.
-    What lies between the cursor and the record is processed on the way.
+    What is pending is finished first: a batch that was published is not changed any more. Then the
+    decision is written down: whenever the record is read again, it is set aside again. What lies
+    between the cursor and the record is processed on the way.
 
     Raises:
         ConfigError: No such record, or no reason.
-        Refused: It runs, or the record was processed already.
+        Refused: It runs or is retired, the record was processed already, or a shadow would pass
+            live.
         BadRecord, FunctionFailed: A record before it fails, too.
     """
     match = _PLACE.match(wanted.place)
@@ -81,17 +83,51 @@ def skip(project: Project, name: str, wanted: Skip, tell: OnEvent | None = None)
         known = Known.read(project, store)
         row = recorded(known, name)
         versions.refuse_changed(row, known.version(row.name), project)
-        bound = _bound(store, row, place, offset)
+        _check_stage(known, store, row, place.at(offset), (place.partition, offset))
+        standings = store.ledger.standings(row.name)
+        _check_ahead(row, place, offset, {p: s.cursor.next for p, s in standings.items()})
         _check_record(log, place, offset)
-        task = versions.task_of(known, project, log, row)
-        store.history.skip(row.name, place, offset, wanted.reason)
-        Worker(task, project.open_log, project.open_store, listener(tell)).run(bound)
+        task, tell = versions.task_of(known, project, log, row), listener(tell)
+        with settled(task, log, project.open_store, tell) as session:
+            bound = session.positions
+            _check_ahead(row, place, offset, bound)
+            store.history.skip(row.name, place, offset, " ".join(wanted.reason.split()))
+            tell(Step("skip intent"))
+        bound[place.partition] = offset + 1
+        Worker(task, project.open_log, project.open_store, tell).run(bound)
         return _found(store, row)
 
 
-def _bound(store: Store, row: VersionRow, place: TopicPartition, offset: int) -> dict[int, int]:
-    standings = store.ledger.standings(row.name)
-    at = {p: s.cursor.next for p, s in standings.items()}
+def _check_stage(
+    known: Known, store: Store, row: VersionRow, where: str, record: tuple[int, int]
+) -> None:
+    partition, offset = record
+    lease = store.ledger.lease(f"worker/{row.name}/0")
+    if lease is not None and lease.in_force:
+        raise Refused(f"{row.name} is run by {lease.owner}", cure="Stop it, then skip.")
+    if row.stage == "retired":
+        raise Refused(
+            f"{row.name} is retired: nothing stopped it",
+            where=where,
+            safe="Nothing was changed.",
+            cure="playhead rollback makes it a version that runs; skip then.",
+        )
+    live = known.live(row.pipeline)
+    if row.stage != "shadow" or live is None or live.source != row.source:
+        return
+    at = store.ledger.standings(live.name)
+    if partition not in at or offset >= at[partition].cursor.next:
+        raise Refused(
+            f"{live.name} has not come to it yet, and a shadow never passes live",
+            where=where,
+            safe="Nothing was changed.",
+            cure="playhead run first.",
+        )
+
+
+def _check_ahead(
+    row: VersionRow, place: TopicPartition, offset: int, at: Mapping[int, int]
+) -> None:
     if place.topic != row.source or place.partition not in at:
         raise ConfigError(f"{row.name} reads {row.source}, and not {place}")
     if offset < at[place.partition]:
@@ -102,10 +138,6 @@ def _bound(store: Store, row: VersionRow, place: TopicPartition, offset: int) ->
             cure=f"playhead rewind {row.name} --to-offset {offset} --topic {place.topic}:"
             f"{place.partition} --execute first, then skip it.",
         )
-    lease = store.ledger.lease(f"worker/{row.name}/0")
-    if lease is not None and lease.in_force:
-        raise Refused(f"{row.name} is run by {lease.owner}", cure="Stop it, then skip.")
-    return at | {place.partition: offset + 1}
 
 
 def _check_record(log: Log, place: TopicPartition, offset: int) -> None:

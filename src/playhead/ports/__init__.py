@@ -6,7 +6,7 @@ crosses these modules. An adapter object belongs to one thread; open another one
 """
 
 from playhead.core.lineage import Generation
-from playhead.ports.history import DeadLetter, History, Snapshot
+from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
 from playhead.ports.store import (
     Catalog,
@@ -26,6 +26,7 @@ from playhead.ports.store import (
 )
 
 __all__ = [
+    "SKIPPED",
     "Appender",
     "Catalog",
     "Cut",

@@ -10,6 +10,9 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Saved
 
+SKIPPED = "skipped: "
+"""What the error of a dead letter begins with that somebody asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -32,6 +35,11 @@ class DeadLetter:
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it was set aside on request, untried."""
+        return self.error.startswith(SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,11 @@ class History(Protocol):
         """Return every dead letter of every generation, by place, offset and generation."""
 
     def skip(self, version: str, place: TopicPartition, offset: int, reason: str) -> None:
-        """Write down that this record is to be a dead letter whenever it is read; audit row."""
+        """Write down that this record is to be a dead letter whenever it is read; audit row.
+
+        A generation that begins on another topic of the same name forgets it: there, the offset
+        is another record's.
+        """
 
     def skips(self, version: str) -> dict[int, dict[int, str]]:
         """Return the reasons of `skip` by partition and offset."""

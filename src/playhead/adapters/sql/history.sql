@@ -52,3 +52,8 @@ ON CONFLICT (version, topic, partition, "offset") DO UPDATE SET
 -- history.skips --
 -- Every skip of a version.
 SELECT partition, "offset", reason FROM playhead__skip WHERE version = :version;
+
+-- history.drop_skips --
+-- The topic was made again: its offsets mean other records.
+DELETE FROM playhead__skip
+WHERE version = :version AND topic = :topic AND partition = :partition;
