@@ -42,7 +42,7 @@ def summed(rows, state):
 class Victim:
     """A project whose worker is killed again and again."""
 
-    def __init__(self, site: Site, kills: int, pause_s: float = 0.008) -> None:
+    def __init__(self, site: Site, kills: int, pause_s: float = 0.02) -> None:
         self.site = site
         self.kills = kills
         self.interrupted = 0
@@ -120,7 +120,7 @@ def test_kills_leave_no_trace_on_the_local_log(tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_kills_leave_no_trace_on_kafka(tmp_path: Path, kafka: KafkaServer) -> None:
     site = Site.build(tmp_path / "site", f"kafka://{kafka.bootstrap}")
-    victim = Victim(site, 30 if figures.LONG else 3)
+    victim = Victim(site, 30 if figures.LONG else 3, pause_s=0.08)
     chance = random.Random(2015)
     for _ in range(victim.kills):
         victim.kill(chance)
