@@ -45,10 +45,6 @@ def test_a_frozen_worker_that_wakes_commits_nothing_and_says_why(make_trip: Make
                 worker.send_signal(signal.SIGSTOP)
                 wait_for(lambda worker=worker: frozen(worker), "the worker to freeze")
         for trip, _ in trips:
-            refused = trip.cli("run", "--until-caught-up")
-            assert refused.code == 3, refused.err
-            assert "is held by pid" in refused.err
-        for trip, _ in trips:
             wait_for(lambda trip=trip: trip.cli("run", "--until-caught-up").code == 0, "a takeover")
         before = [trip.dump() for trip, _ in trips]
         for worker in workers:
