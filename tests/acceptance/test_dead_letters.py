@@ -326,16 +326,19 @@ def test_versions_have_dead_letters_of_their_own(fresh: Trip) -> None:
     with module.open("a") as file:
         file.write(f"\n\n{second}total.versions['v1'].function(rows, state)\n")
     assert fresh.cli("run", "--until-caught-up").code == 1
-    ran = fresh.ok("replay", "total@v2")
+    (ran,) = fresh.json("replay", "total@v2")["replays"]
+    assert (ran["records"], ran["dead_letters"]) == (10, 0)
     assert letters(fresh) == letters(fresh, "total@v2") == []
     skip = ("dead-letters", "--reason", "a test", "--skip", f"{fresh.topic}[0]@10")
     refused = fresh.cli(*skip, "total@v2")
     assert (refused.code, "a shadow never passes live" in refused.err) == (3, True), refused
     fresh.ok(*skip, "total")
     assert fresh.cli("run", "--until-caught-up").code == 1, "there is another one"
-    ran = fresh.ok("replay", "total@v2")
-    assert f"{fresh.topic}[0]@10: cannot be decoded" in ran.err
-    assert "playhead dead-letters total@v2" in ran.err
+    done = fresh.ok("replay", "total@v2", "-o", "json")
+    (ran,) = done.json["replays"]
+    assert (ran["records"], ran["dead_letters"]) == (9, 1)
+    assert f"{fresh.topic}[0]@10: cannot be decoded" in done.err
+    assert "playhead dead-letters total@v2" in done.err
     (of_live,), (of_shadow,) = letters(fresh), letters(fresh, "total@v2")
     assert (of_live["error"], of_live["skipped"]) == ("skipped: a test", True)
     assert ("cannot be decoded" in of_shadow["error"], of_shadow["skipped"]) == (True, False)
@@ -371,6 +374,21 @@ def test_what_the_function_lacks_sets_nothing_aside(fresh: Trip) -> None:
     assert (stopped.code, "FileNotFoundError" in stopped.err) == (1, True), stopped
     assert letters(fresh) == []
     assert set_aside(fresh) == 0
+
+
+def test_what_lies_before_a_skip_is_processed_first_and_may_stop_it(fresh: Trip) -> None:
+    lines = bad((10, "{"), (20, "{"))
+    fares(fresh, lines)
+    skip = ("dead-letters", "total", "--reason", "a test", "--skip")
+    assert fresh.cli("run", "--until-caught-up").code == 1
+    stopped = fresh.cli(*skip, f"{fresh.topic}[0]@20")
+    assert (stopped.code, f"{fresh.topic}[0]@10: " in stopped.err) == (1, True), stopped
+    assert letters(fresh) == []
+    fresh.ok(*skip, f"{fresh.topic}[0]@10")
+    assert [d["offset"] for d in letters(fresh)] == [10]
+    fresh.run()
+    assert [d["offset"] for d in letters(fresh)] == [10, 20], "it was written down"
+    assert totals(fresh) == expected(lines, {10, 20})
 
 
 @pytest.mark.parametrize("step", ["skip intent", "before store commit", "after store commit"])

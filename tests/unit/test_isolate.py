@@ -132,7 +132,8 @@ def test_what_fails_only_together_stops_and_says_so(aside: dict[str, Any]) -> No
     assert "playhead check" in str(e.value)
 
 
-def test_a_function_that_fails_on_nothing_is_no_record_s_fault() -> None:
+@pytest.mark.parametrize("aside", [{}, ASIDE])
+def test_a_function_that_fails_on_nothing_is_no_record_s_fault(aside: dict[str, Any]) -> None:
     broken = []
 
     def sometimes(points: pl.DataFrame, state: Any) -> pl.DataFrame:
@@ -140,11 +141,12 @@ def test_a_function_that_fails_on_nothing_is_no_record_s_fault() -> None:
             raise RuntimeError("the model server is away")
         return points.with_columns(total=pl.col("x"))
 
-    job = task(sometimes, **ASIDE)
+    job = task(sometimes, **aside)
     broken.append(1)
-    with pytest.raises(FunctionFailed, match="model server") as e:
-        process(job, records(1, 2, 3), {}, FIRST, {})
-    assert e.value.offset is None
+    for values in ([1], [1, 2, 3], [1] * (DEAD_MAX + 1)):
+        with pytest.raises(FunctionFailed, match="model server") as e:
+            process(job, records(*values), {}, FIRST, {})
+        assert e.value.offset is None
 
 
 def test_more_than_twenty_are_not_one_bad_record() -> None:
@@ -215,30 +217,48 @@ def test_an_error_is_one_line_that_can_be_stored_and_shown() -> None:
     assert dead.error == "skipped: two lines"
 
 
-def counted(job: Task, batch: Records) -> tuple[list[int], int]:
-    """Return the offsets of the bad records, and how many rows were handed over to find them."""
-    handed = 0
+@pytest.mark.parametrize("per", ["frame", "row"])
+def test_a_record_may_be_bad_only_for_the_state_that_it_meets(per: str) -> None:
+    """What was set aside adds nothing: the record after it meets the state before it."""
+
+    def frame(points: pl.DataFrame, state: Any) -> pl.DataFrame:
+        points = state.running_sum(points, total="x")
+        if (points["total"] > 10).any():
+            raise ValueError("too much")
+        return points
+
+    def row(point: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+        state["total"] = state.get("total", 0.0) + point["x"]
+        if state["total"] > 10:
+            raise ValueError("too much")
+        return {"car": point["car"], "total": state["total"]}
+
+    job = task(row if per == "row" else frame, per=per, **ASIDE)
+    before = process(job, records(3, 3, begin=90), {}, FIRST, {})
+    found = process(job, records(4, 4, 4, 2, 1, 1, 3, 9), before.delta, FIRST, {})
+    assert [d.offset for d in found.dead] == [102, 106, 107]
+    assert totals(found) == {0: 3 + 4 + 1, 1: 3 + 4 + 2 + 1}
+
+
+@pytest.mark.parametrize(("bad", "tries_most"), [(b"{", 65), (13, 300)])
+def test_finding_is_cheap(bad: Any, tries_most: int) -> None:
+    """A batch of 50,000 must not take longer than a member may be silent."""
+    job, handed, tries = task(**ASIDE), 0, 0
 
     def call(some: Records, slots: Slots) -> Any:
-        nonlocal handed
-        handed += len(some)
+        nonlocal handed, tries
+        handed, tries = handed + len(some), tries + 1
         return job.caller.call(some, slots, 1)
 
-    _, bad = isolate(call, batch, {}, keep_on=True)
-    return list(bad), handed
-
-
-@pytest.mark.parametrize("bad", [b"{", 13])
-def test_finding_is_cheap(bad: Any) -> None:
-    """A batch of 50,000 must not take longer than a member may be silent."""
     values: list[Any] = [1.0] * 1000
     at = range(7, 1000, 50)
     for i in at:
         values[i] = bad
-    found, handed = counted(task(**ASIDE), records(*values))
-    assert found == [100 + i for i in at]
+    _, found = isolate(call, records(*values), {}, keep_on=True)
+    assert list(found) == [100 + i for i in at]
     assert len(found) == DEAD_MAX
     assert handed < 14 * len(values)
+    assert tries <= tries_most
 
 
 def test_an_error_that_names_another_record_misleads_for_once() -> None:

@@ -126,6 +126,7 @@ def replay(
                 "pipeline": r.version.partition("@")[0],
                 "version": r.version.partition("@")[2],
                 "records": r.records,
+                "dead_letters": r.dead_letters,
                 "cursor": {r.topic: r.cursor},
                 "elapsed_s": r.elapsed_s,
                 "records_per_s": round(r.records / r.elapsed_s) if r.elapsed_s else None,

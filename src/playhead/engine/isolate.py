@@ -64,7 +64,7 @@ class _Search:
 
     def divide(self, records: Records, slots: Slots, error: Failure) -> Slots:
         """Look into records that failed; return the state after the good ones of them."""
-        if isinstance(error.__cause__, _SURROUNDINGS):
+        if isinstance(error.__cause__, _SURROUNDINGS) or not len(records):
             raise error
         if len(records) == 1:
             self._note(records.offsets[0], error)

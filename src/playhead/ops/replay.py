@@ -28,7 +28,8 @@ class Replayed:
     Attributes:
         version: ``pipeline@label``.
         topic: The physical topic.
-        records: Records that this run committed.
+        records: Records that this run processed.
+        dead_letters: Records that it set aside.
         cursor: The next offset to read, in partition order.
         elapsed_s: How long it took.
         resumed: Whether it went on with a replay that was interrupted.
@@ -40,6 +41,7 @@ class Replayed:
     cursor: list[int]
     elapsed_s: float
     resumed: bool
+    dead_letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,15 @@ def _replay(project: Project, log: Log, store: Store, call: _Call) -> Replayed:
         store.journal.finish_run(run, {"records": summary.records, "cursor": cursor})
     elapsed_s = time.monotonic() - begun
     topic = known.source(version)
-    return Replayed(name, topic, summary.records, cursor, round(elapsed_s, 3), bound is not None)
+    return Replayed(
+        version=name,
+        topic=topic,
+        records=summary.records,
+        cursor=cursor,
+        elapsed_s=round(elapsed_s, 3),
+        resumed=bound is not None,
+        dead_letters=summary.dead,
+    )
 
 
 def _intent(
