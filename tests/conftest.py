@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 
 from proof import figures
-from servers import KafkaServer
-from story import Trip
+from servers import KafkaServer, PostgresServer
+from story import LOCAL_STORE, Trip
 
 # A machine that does something else meanwhile is slow, not wrong.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -33,16 +33,31 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server of its own for the whole test session."""
+    server = PostgresServer()
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def make_trip(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, int], Trip]:
-    """Make example projects with their points ingested, on ``local`` or ``kafka``."""
+def make_trip(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Trip]:
+    """Make example projects with their points ingested, on ``local`` or ``kafka``.
+
+    The store is ``sqlite``, or ``postgres``: a fresh database.
+    """
     made: list[Trip] = []
 
-    def make(log: str, partitions: int = 1) -> Trip:
+    def make(log: str, partitions: int = 1, store: str = "sqlite") -> Trip:
         url = None
         if log == "kafka":
             url = f"kafka://{request.getfixturevalue('kafka').bootstrap}"
-        trip = Trip.make(tmp_path / f"trip{len(made)}", url)
+        kept = LOCAL_STORE
+        if store == "postgres":
+            kept = request.getfixturevalue("postgres").database()
+        trip = Trip.make(tmp_path / f"trip{len(made)}", url, kept)
         trip.ingest(partitions)
         made.append(trip)
         return trip

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import itertools
 import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from pathlib import Path
+
+import psycopg
 
 TESTS = Path(__file__).resolve().parent
 CACHE = TESTS.parent / ".cache"
@@ -170,3 +176,147 @@ class KafkaServer:
         if done.returncode:
             raise RuntimeError(f"{main_class} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+
+def postgres_programs() -> Path:
+    """Return the folder of PostgreSQL's server programs."""
+    on_path = shutil.which("initdb")
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_edition)
+    if on_path is None and not installed:
+        raise ServerMissing(
+            "The PostgreSQL tests run a real server: install it (initdb and postgres on the PATH, "
+            "or in /usr/lib/postgresql/*/bin; on Debian the package postgresql)."
+        )
+    return installed[-1].parent if installed else Path(on_path or "").parent
+
+
+def _edition(program: Path) -> int:
+    name = program.parent.parent.name
+    return int(name) if name.isdigit() else 0
+
+
+class PostgresServer:
+    """One PostgreSQL server of its own, in a folder of its own, on a free loopback port.
+
+    Role ``postgres`` is let in without a password, role ``locked`` only with the password
+    ``s3cret``. PostgreSQL refuses to run as root: root starts it as another user.
+    """
+
+    def __init__(self) -> None:
+        """Make a cluster; `start` starts it."""
+        self._programs = postgres_programs()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+        self.folder = Path(tempfile.mkdtemp(prefix="playhead-pg-"))
+        self._as: list[str] = []
+        if os.geteuid() == 0:
+            user = _unprivileged()
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
+            self._as.append("--clear-groups")
+        (self.port,) = free_ports(1)
+        self._run("initdb", "-D", str(self.folder / "data"), "-U", "postgres", "-A", "trust",
+                  "-E", "UTF8", "--locale=C", "--no-sync")  # fmt: skip
+        access = self.folder / "data/pg_hba.conf"
+        rule = "host all locked 127.0.0.1/32 scram-sha-256\n"
+        access.write_text(rule + access.read_text())
+
+    @property
+    def url(self) -> str:
+        """Where the server is; append a database's name."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self._launch()
+            while self._process is not None and self._process.poll() is None:
+                if self._answers():
+                    return
+                time.sleep(0.02)
+                assert time.monotonic() < deadline
+            time.sleep(0.1)  # what is left of a killed one still holds its memory
+        tail = (self.folder / "server.log").read_text(errors="replace")[-3000:]
+        raise ServerMissing(f"PostgreSQL did not start:\n{tail}")
+
+    def _launch(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "full_page_writes": "off",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._as, str(self._programs / "postgres"), "-D", str(self.folder / "data"),
+                 *options],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def kill(self) -> None:
+        """Kill the server at once (SIGKILL); `start` starts it again on the same data."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """Stop the server for good, and remove its folder."""
+        if self._process:
+            self._process.send_signal(signal.SIGINT)  # a fast shutdown
+            self._process.wait(30)
+            self._process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def database(self) -> str:
+        """Make a fresh database and return its address."""
+        name = f"db{next(self._numbers)}"
+        self.sql(f"CREATE DATABASE {name}")
+        return f"{self.url}/{name}"
+
+    def sql(self, text: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run SQL as the superuser, each statement on its own."""
+        return postgres_sql(f"{self.url}/{database}", text)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(f"{self.url}/postgres", connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, program: str, *args: str) -> None:
+        done = subprocess.run(
+            [*self._as, str(self._programs / program), *args],
+            cwd=self.folder,
+            env={**os.environ, "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        if done.returncode:
+            raise ServerMissing(f"{program} failed:\n{done.stdout}{done.stderr}")
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    """Return a user that is not root: PostgreSQL's own where there is one."""
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ServerMissing("PostgreSQL refuses to run as root: add a user postgres.")
+
+
+def postgres_sql(url: str, text: str) -> list[tuple[object, ...]]:
+    """Run SQL in a database, beside the product; return the rows, if it has any."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(text)
+        return cursor.fetchall() if cursor.description else []

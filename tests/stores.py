@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psycopg
 
 from playhead.config import Settings
 from playhead.core.checkpoint import Cursor
@@ -30,6 +31,7 @@ from playhead.ports import (
     VersionRow,
 )
 from playhead.project import Project
+from servers import postgres_sql
 
 SOURCE = "src.topic"
 TOPIC_ID = "id-1"
@@ -51,12 +53,20 @@ class World:
     sql: Callable[[str], list[tuple[Any, ...]]]
     age: Callable[[str, float], object]
     new_address: Callable[[], str]
+    keeps_nul: bool = True
     opened: list[Store] = field(default_factory=list)
 
     def open(self) -> Store:
         """Open the store once more; the fixture closes it."""
         self.opened.append(open_store(self.address))
         return self.opened[-1]
+
+    def values(self, kind: str) -> tuple[Any, list[Any]]:
+        """Return the annotation of a kind and values that the store keeps as they are."""
+        annotation, values = VALUES[kind]
+        if kind == "str" and not self.keeps_nul:
+            values = [v for v in values if v is None or "\0" not in v]
+        return annotation, values
 
     def audit(self) -> list[tuple[Any, ...]]:
         """Return kind and subject of each line of the audit, oldest first."""
@@ -84,7 +94,23 @@ def sqlite_world(folder: Path) -> World:
     return World(f"sqlite:{path}", sql, age, new_address)
 
 
-WORLDS = {"sqlite": sqlite_world}
+def postgres_world(address: str) -> World:
+    """Return the world of a fresh database."""
+
+    def sql(text: str) -> list[tuple[Any, ...]]:
+        return postgres_sql(address, text)
+
+    def age(lease: str, by_s: float) -> None:
+        sql(f"UPDATE playhead__lease SET expires_s = expires_s - {by_s} WHERE name = '{lease}'")
+
+    def new_address() -> str:
+        return f"{address}?schema=other%20{next(numbers)}"
+
+    numbers = itertools.count(1)
+    return World(address, sql, age, new_address, keeps_nul=False)
+
+
+NO_SUCH_TABLE = (sqlite3.OperationalError, psycopg.errors.UndefinedTable)
 
 
 def place(partition: int) -> TopicPartition:
@@ -343,7 +369,22 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "str": (
         str | None,
-        ["", "a\0b", "ø€😀e\u0301", "12", "1.0", "1e5", " x ", "NULL", "'\"", None],
+        [
+            "",
+            "a\0b",
+            "\\.",
+            "a\n\\.\nb",
+            "\\N",
+            "\t\r\n",
+            "ø€😀e\u0301",
+            "12",
+            "1.0",
+            "1e5",
+            " x ",
+            "NULL",
+            "'\"",
+            None,
+        ],
     ),
     "bytes": (bytes | None, [b"", b"\0\xff", b"text", bytes(range(256)), None]),
     "date": (date | None, [date.min, date(1969, 12, 31), date(2014, 9, 13), date.max, None]),

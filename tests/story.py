@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from playhead.cli.main import cli
 from playhead.demo import prepare
+from servers import postgres_sql
 
 COMMAND = str(Path(sys.executable).parent / "playhead")
+LOCAL_STORE = "sqlite:.playhead/store.db"
 TIME = ("--timestamp", "time", "--timestamp-format", "%m/%d/%Y %H:%M")
 
 
@@ -51,13 +54,14 @@ class Trip:
     topic: str = "raw_trackpoints"
     env: dict[str, str] = field(default_factory=dict)
     spawn: bool = False
+    store: str = LOCAL_STORE
 
     @classmethod
-    def make(cls, folder: Path, log: str | None = None) -> Trip:
+    def make(cls, folder: Path, log: str | None = None, store: str = LOCAL_STORE) -> Trip:
         """Make a project; on a shared broker its topics and groups get names of their own."""
         shared = log is not None
         topic = prepare(folder, shared_log=shared)
-        return cls(folder, log or "local:.playhead/log.db", topic)
+        return cls(folder, log or "local:.playhead/log.db", topic, store=store)
 
     @property
     def prefix(self) -> str:
@@ -74,9 +78,7 @@ class Trip:
         if not (self.spawn or env or self.env):
             return self._inside(args, stdin)
         done = subprocess.run(
-            [COMMAND, args[0], *args[1:], "--log", self.log]
-            if args[0] not in {"topics", "groups"}
-            else [COMMAND, *args, "--log", self.log],
+            [COMMAND, *args, "--log", self.log, "--store", self.store],
             cwd=self.folder,
             env={**os.environ, **self.env, **env},
             input=stdin,
@@ -90,7 +92,7 @@ class Trip:
 
     def _inside(self, args: tuple[str, ...], stdin: bytes | None) -> Done:
         sys.modules.pop("vehicles", None)  # a command of its own would load it anew
-        argv = ["-C", str(self.folder), "--log", self.log, *args]
+        argv = ["-C", str(self.folder), "--log", self.log, "--store", self.store, *args]
         result = CliRunner().invoke(cli, argv, input=stdin, prog_name="playhead")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -131,10 +133,9 @@ class Trip:
 
     def dump(self, label: str = "miles") -> dict[str, Any]:
         """Return the bits of a version's table, and its topic as a committed reader sees it."""
-        with closing(sqlite3.connect(self.folder / ".playhead/store.db")) as store:
-            table = store.execute(
-                f"SELECT track_id, distance, _partition, _offset FROM dist_calc__{label} ORDER BY 1"
-            ).fetchall()
+        table = self.sql(
+            f"SELECT track_id, distance, _partition, _offset FROM dist_calc__{label} ORDER BY 1"
+        )
         bits = [(track, struct.pack("<d", total), *origin) for track, total, *origin in table]
         by_partition: dict[int, list[Any]] = {}
         for r in self.records(f"distance_calcs.{label}"):
@@ -144,18 +145,23 @@ class Trip:
 
     def cursor(self, label: str = "miles") -> int:
         """Return how far a version has come, summed over the partitions; 0 before it began."""
-        store = self.folder / ".playhead/store.db"
-        if not store.exists():
-            return 0
-        with closing(sqlite3.connect(store, timeout=10)) as connection:
-            try:
-                row = connection.execute(
-                    "SELECT sum(next) FROM playhead__cursor WHERE version = ?",
-                    (f"distance@{label}",),
-                ).fetchone()
-            except sqlite3.OperationalError:
-                return 0  # the worker is just making the store
-        return row[0] or 0
+        try:
+            rows = self.sql(
+                f"SELECT sum(next) FROM playhead__cursor WHERE version = 'distance@{label}'"
+            )
+        except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+            return 0  # the worker is just making the store
+        return int(rows[0][0] or 0)
+
+    def sql(self, text: str) -> list[tuple[Any, ...]]:
+        """Run SQL in the store, beside the product."""
+        if self.store.startswith("postgresql:"):
+            return postgres_sql(self.store, text)
+        path = self.folder / self.store.removeprefix("sqlite:")
+        if not path.exists():
+            raise sqlite3.OperationalError("no store yet")
+        with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+            return connection.execute(text).fetchall()
 
     def edit(self, old: str, new: str) -> None:
         """Change the user's module."""
@@ -187,7 +193,7 @@ class Trip:
         """Start one command in the background."""
         with (self.folder / "background.log").open("ab") as log:
             return subprocess.Popen(
-                [COMMAND, *args, "--log", self.log],
+                [COMMAND, *args, "--log", self.log, "--store", self.store],
                 cwd=self.folder,
                 env={**os.environ, **self.env, **env},
                 stdout=log,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from playhead.core.addresses import has_password
 from playhead.core.past import Rules
 from playhead.errors import ConfigError
 
@@ -32,7 +33,7 @@ class Settings:
         root: The project's folder; every path is relative to it.
         app: ``module:name`` of the App, or None where nobody named one.
         log: ``local:PATH`` or ``kafka://HOST:PORT``.
-        store: ``sqlite:PATH``.
+        store: ``sqlite:PATH`` or ``postgresql://USER@HOST:PORT/DATABASE``; may hold a password.
         mirror: Path of the DuckDB file.
         kafka: librdkafka properties, passed through as they are.
         batch_records: Most records of one batch.
@@ -42,7 +43,7 @@ class Settings:
     root: Path
     app: str | None = None
     log: str = "local:.playhead/log.db"
-    store: str = "sqlite:.playhead/store.db"
+    store: str = field(default="sqlite:.playhead/store.db", repr=False)
     mirror: str = "warehouse.duckdb"
     kafka: Mapping[str, str] = field(default_factory=dict)
     batch_records: int = 50_000
@@ -64,8 +65,15 @@ def load(
         properties: librdkafka properties of the command line.
 
     Raises:
-        ConfigError: The file cannot be read, or a setting is unknown or cannot be.
+        ConfigError: The file cannot be read, or a setting is unknown or cannot be, or a flag holds
+            a password.
     """
+    if has_password(flags.get("store") or ""):
+        raise ConfigError(
+            "--store holds a password, which everybody on this machine can see in the process list",
+            cure="Leave it out, and set PGPASSWORD or write it to ~/.pgpass; or put the address "
+            "into playhead.toml.",
+        )
     if not root.is_dir():
         raise ConfigError(f"{root}: no such folder")
     found = _read(root / FILE)

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playhead.config import Settings
+from playhead.core.addresses import POSTGRES, masked, postgres_address
 from playhead.core.declare import App
 from playhead.errors import ConfigError, DeclarationError, PlayheadError
 
 if TYPE_CHECKING:
     from playhead.ports import Log, Store
+
+NOTHING_YET = "nothing has run here yet; next: playhead run"
 
 
 @dataclass(frozen=True)
@@ -105,19 +108,29 @@ class Project:
             PlayheadError: Nothing has run here yet, and it must have.
             StoreFailed: It cannot be opened.
         """
-        scheme, _, rest = self.settings.store.partition(":")
-        if scheme != "sqlite" or not rest:
-            raise ConfigError(f"store {self.settings.store!r} is not sqlite:PATH")
-        path = self.settings.path(rest)
-        if must_exist and not path.exists():
-            raise PlayheadError("nothing has run here yet; next: playhead run")
-        from playhead.adapters.sqlite_store import SqliteStore
-
-        store = SqliteStore(path)
+        store = self._opened(must_exist=must_exist)
         if must_exist and not store.catalog.versions():
             store.close()
-            raise PlayheadError("nothing has run here yet; next: playhead run")
+            raise PlayheadError(NOTHING_YET)
         return store
+
+    def _opened(self, *, must_exist: bool) -> Store:
+        address = self.settings.store
+        scheme, _, rest = address.partition(":")
+        if scheme in POSTGRES and rest.startswith("//"):
+            from playhead.adapters.postgres_store import PostgresStore
+
+            return PostgresStore(postgres_address(address), must_exist=must_exist)
+        if scheme != "sqlite" or not rest:
+            raise ConfigError(
+                f"store {masked(address)!r} is neither sqlite:PATH nor postgresql://HOST/DATABASE"
+            )
+        from playhead.adapters.sqlite_store import SqliteStore
+
+        path = self.settings.path(rest)
+        if must_exist and not path.exists():
+            raise PlayheadError(NOTHING_YET)
+        return SqliteStore(path)
 
 
 def _lies_in(file: str | None, root: Path) -> bool:

@@ -1,12 +1,10 @@
-"""The seed's story through the installed command, on both logs, with one and four partitions."""
+"""The seed's story through the installed command: both logs and stores, one and four partitions."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,17 +13,19 @@ import oracle
 from servers import KafkaServer
 from story import Trip, headers, wait_for, words
 
-PLACES = [("local", 1), ("local", 4), ("kafka", 1), ("kafka", 4)]
+PLACES = [
+    ("local", 1, "sqlite"),
+    ("local", 4, "sqlite"),
+    ("local", 4, "postgres"),
+    ("kafka", 1, "sqlite"),
+    ("kafka", 4, "sqlite"),
+]
 GROUP_COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
 
-@pytest.fixture(params=PLACES, ids=[f"{log}-{n}" for log, n in PLACES])
-def trip(request: pytest.FixtureRequest, tmp_path: Path) -> Trip:
-    log, partitions = request.param
-    bootstrap = request.getfixturevalue("kafka").bootstrap if log == "kafka" else None
-    made = Trip.make(tmp_path / "trips", bootstrap and f"kafka://{bootstrap}")
-    made.ingest(partitions)
-    return made
+@pytest.fixture(params=PLACES, ids=[f"{log}-{n}-{store}" for log, n, store in PLACES])
+def trip(request: pytest.FixtureRequest, make_trip: Callable[..., Trip]) -> Trip:
+    return make_trip(*request.param)
 
 
 def near(found: dict[int, float], unit: float) -> bool:
@@ -39,7 +39,7 @@ def near(found: dict[int, float], unit: float) -> bool:
 def readers(trip: Trip) -> Iterator[list[str]]:
     """Poll view and mirror all the while; give a list of what was wrong with what they saw."""
     wrong: list[str] = []
-    seen = {"view": 0, "mirror": 0}
+    seen = {"view": 0, "view again": 0, "mirror": 0}
     stop = threading.Event()
 
     def judge(source: str, rows: list[tuple[int, float]]) -> None:
@@ -50,10 +50,8 @@ def readers(trip: Trip) -> Iterator[list[str]]:
     def poll(source: str) -> None:
         try:
             while not stop.is_set():
-                if source == "view":
-                    connection = sqlite3.connect(trip.folder / ".playhead/store.db", timeout=10)
-                    rows = connection.execute("SELECT track_id, distance FROM dist_calc").fetchall()
-                    connection.close()
+                if source != "mirror":
+                    rows = trip.sql("SELECT track_id, distance FROM dist_calc")
                 else:
                     with duckdb.connect(trip.folder / "warehouse.duckdb", read_only=True) as mirror:
                         rows = mirror.execute("SELECT track_id, distance FROM dist_calc").fetchall()

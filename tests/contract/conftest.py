@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from playhead.ports import Store
-from stores import WORLDS, World
+from stores import World, postgres_world, sqlite_world
 
 
-@pytest.fixture(params=sorted(WORLDS))
+@pytest.fixture(params=["sqlite", "postgres"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    made = WORLDS[request.param](tmp_path)
+    if request.param == "postgres":
+        made = postgres_world(request.getfixturevalue("postgres").database())
+    else:
+        made = sqlite_world(tmp_path)
     yield made
     for store in made.opened:
         store.close()

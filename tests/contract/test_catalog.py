@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +13,7 @@ from playhead.core.checkpoint import Cursor
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreFailed
 from playhead.ports import Pointer, Store, TableRow, VersionRow
 from stores import (
+    NO_SUCH_TABLE,
     ORIGIN,
     PLAIN,
     SOURCE,
@@ -48,7 +48,7 @@ def test_recording_a_shadow_makes_its_tables_and_shows_nothing(world: World) -> 
     store.catalog.record(a_version())
     assert rows_of(store, table()) == []
     assert store.catalog.pointer("p") is None
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(NO_SUCH_TABLE):
         world.sql("SELECT * FROM t")
 
 
@@ -163,6 +163,18 @@ def test_a_table_whose_columns_changed_is_made_anew(store: Store, changed: Table
     assert store.catalog.rows(changed).columns == [*(c.name for c in changed.schema), *ORIGIN]
     assert rows_of(store, other.version.tables[0]) == [(2, 2.0, 0, 0)]
     assert store.catalog.changes() > changes, "the mirror would show the old rows for ever"
+
+
+def test_a_live_table_that_is_made_anew_is_shown_anew(world: World) -> None:
+    store = world.open()
+    writer = started(store, version=a_version(stage="live"))
+    writer.commit(writer.batch(0, (1, 1.0)))
+    changed = table(columns={"v": str | None, "k": int})
+    store.catalog.change(replace(writer.version, tables=(changed,)))
+    assert world.sql("SELECT k, v FROM t") == []
+    again = Writer.start(store, replace(writer.version, tables=(changed,)), 0)
+    again.commit(again.batch(0, ("text", 1)))
+    assert world.sql("SELECT k, v FROM t") == [(1, "text")]
 
 
 def test_tables_may_be_added_and_dropped_by_a_change(store: Store) -> None:

@@ -243,6 +243,14 @@ def test_dead_letters_are_stored_with_their_batch(store: Store) -> None:
     assert store.ledger.standings("p@a")[0].counts == Counts(1, 2)
 
 
+def test_a_nul_in_an_error_keeps_no_batch_away(store: Store) -> None:
+    writer = started(store)
+    writer.commit(replace(writer.batch(), dead=[letter(0, 0, error="bad \0 text")]))
+    store.history.skip("p@a", place(0), 1, "bad \0 text")
+    assert [d.error for d in store.history.dead_letters("p@a")] == ["bad \\0 text"]
+    assert store.history.skips("p@a") == {0: {1: "bad \\0 text"}}
+
+
 def test_dead_letters_of_a_batch_that_is_refused_are_not_there(store: Store) -> None:
     writer = started(store)
     with pytest.raises(CheckpointConflict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ import pytest
 from playhead.core.checkpoint import Cursor
 from playhead.core.codec import columns_schema
 from playhead.core.past import Counts
-from playhead.errors import CheckpointConflict, FunctionFailed, Refused, StoreFailed
+from playhead.errors import CheckpointConflict, FunctionFailed, PlayheadError, Refused, StoreFailed
 from playhead.ports import Generation, Move, Standing, Store
 from stores import (
     BEFORE_ALL,
@@ -34,6 +35,7 @@ from stores import (
     go,
     lease_name,
     open_store,
+    past,
     place,
     promote,
     rows_of,
@@ -529,8 +531,9 @@ def test_a_key_from_two_partitions_among_rows_of_one_record(store: Store) -> Non
 
 
 @pytest.mark.parametrize("kind", sorted(VALUES))
-def test_every_type_comes_back_as_it_was(store: Store, kind: str) -> None:
-    annotation, values = VALUES[kind]
+def test_every_type_comes_back_as_it_was(world: World, kind: str) -> None:
+    annotation, values = world.values(kind)
+    store = world.open()
     row = table(columns={"k": int, "v": annotation})
     writer = started(store, version=a_version(tables=[row]))
     given = writer.batch(0, *enumerate(values))
@@ -544,8 +547,8 @@ def test_every_type_comes_back_as_it_was(store: Store, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["int", "str", "bool", "date", "datetime"])
-def test_every_key_type_finds_its_row_again(store: Store, kind: str) -> None:
-    keys = [v for v in VALUES[kind][1] if v is not None]
+def test_every_key_type_finds_its_row_again(world: World, kind: str) -> None:
+    store, keys = world.open(), [v for v in world.values(kind)[1] if v is not None]
     scalar = {"int": int, "str": str, "bool": bool, "date": date, "datetime": datetime}[kind]
     row = table(columns={"k": scalar, "v": float})
     writer = started(store, 0, 1, version=a_version(tables=[row]))
@@ -553,6 +556,22 @@ def test_every_key_type_finds_its_row_again(store: Store, kind: str) -> None:
     writer.commit(writer.batch(0, *((k, 2.0) for k in keys)))
     assert [r[:2] for r in rows_of(store, row)] == [(k, 2.0) for k in sorted(keys)]
     refused_key(writer, writer.batch(1, (keys[-1], 3.0)))
+
+
+def test_text_with_nul_is_kept_or_refused_at_its_row(world: World) -> None:
+    row = table(columns={"k": int, "v": str | None, "w": list[str]})
+    writer = started(world.open(), version=a_version(tables=[row]))
+    good = writer.batch(0, (1, "a", ["\0"]), (2, None, []))
+    bad = writer.batch(0, (1, "a", []), (2, "x\0", []), (3, "\0", []))
+    if world.keeps_nul:
+        writer.commit(bad)
+        assert [r[1] for r in rows_of(writer.store, row)] == ["a", "x\0", "\0"]
+        return
+    error = refused_key(writer, bad)
+    assert (error.where, error.cure) == (f"{SOURCE}[0]@1", "Take it out in the function.")
+    assert "'v' holds a NUL" in error.message
+    writer.commit(good)
+    assert [r[1:3] for r in rows_of(writer.store, row)] == [("a", ["\0"]), (None, [])]
 
 
 def test_rows_of_an_empty_table_have_their_types(store: Store) -> None:
@@ -738,6 +757,84 @@ def test_a_frozen_worker_commits_nothing_after_another_took_over(world: World) -
     with pytest.raises(CheckpointConflict):
         frozen.store.ledger.renew({lease_name(frozen.version, 0): frozen.epochs[0]})
     assert everything(store) == before
+
+
+# -------------------------------------------------------------- several at once
+
+
+def all_at_once(world: World, count: int, act: Callable[[Store, int], object]) -> list[object]:
+    """Let several connections do something at the same moment; return what each got."""
+    together = threading.Barrier(count)
+
+    def one(number: int) -> object:
+        with closing(open_store(world.address)) as store:
+            together.wait(30)
+            try:
+                return act(store, number)
+            except PlayheadError as error:
+                return type(error)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_of_several_who_want_a_free_lease_one_gets_it(world: World) -> None:
+    world.open()
+    for i in range(8):
+        got = all_at_once(world, 5, lambda store, _, i=i: store.ledger.take_free(f"x{i}", ""))
+        assert sorted(map(str, got)) == ["1", *[str(Refused)] * 4]
+
+
+def test_of_several_who_commit_the_same_batch_one_does(world: World) -> None:
+    writer = started(world.open())
+    for i in range(8):
+        move = writer.batch(0, (i, float(i)))
+        got = all_at_once(world, 4, lambda store, _, m=move: store.ledger.commit("p@a", [m]))
+        assert got.count("shadow") == 1
+        assert got.count(CheckpointConflict) == 3
+        writer.cursors[0] = move.after
+    assert rows_of(writer.store, table()) == [(i, float(i), 0, i) for i in range(8)]
+    assert len(past(writer.store, "p@a", 0)) == 9
+
+
+def test_of_several_first_starts_one_inserts_the_row(world: World) -> None:
+    store, version = world.open(), a_version()
+    store.catalog.record(version)
+    for partition in range(6):
+        name = lease_name(version, partition)
+        writer = Writer(store, version, {partition: store.ledger.take([name], "")[name]}, {})
+        move = writer.first(partition)
+        got = all_at_once(
+            world, 4, lambda s, _, m=move: s.ledger.begin("p@a", m.place, TOPIC_ID, m)
+        )
+        assert got.count(None) == 1
+        assert got.count(CheckpointConflict) == 3
+
+
+def test_taking_over_and_committing_never_wait_for_each_other(world: World) -> None:
+    """Both lock rows of several partitions: in the same order, by number."""
+    partitions = (2, 10, 11)
+    writer = started(world.open(), *partitions)
+    names = [lease_name(writer.version, p) for p in partitions]
+
+    def act(store: Store, number: int) -> set[object]:
+        seen: set[object] = set()
+        for _ in range(30):
+            try:
+                if number:
+                    store.ledger.take(names, "")
+                else:
+                    stood = store.ledger.standings("p@a")
+                    epochs = {p: s.epoch for p, s in stood.items()}
+                    cursors = {p: s.cursor for p, s in stood.items()}
+                    mine = Writer(store, writer.version, epochs, cursors)
+                    mine.commit(*(mine.batch(p) for p in reversed(partitions)))
+            except CheckpointConflict:
+                seen.add(CheckpointConflict)
+        return seen
+
+    got = all_at_once(world, 3, act)
+    assert all(seen in (set(), {CheckpointConflict}) for seen in got), got
 
 
 # ------------------------------------------------------------------ SQLite's own errors

@@ -137,3 +137,21 @@ def test_the_example_says_what_the_defaults_are(tmp_path):
 
     write(tmp_path, files("playhead").joinpath("example/playhead.toml").read_text("utf-8"))
     assert load(tmp_path, {}) == Settings(root=tmp_path, app="vehicles:app")
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["postgresql://ann:s3cret@db/points", "postgresql://db/points?user=ann&password=s3cret"],
+)
+def test_a_password_on_the_command_line_is_refused_and_elsewhere_taken(
+    tmp_path, monkeypatch, store
+):
+    e = refused(tmp_path, "", "PGPASSWORD", flags={"store": store})
+    assert "s3cret" not in str(e)
+    monkeypatch.setenv("PLAYHEAD_STORE", store)
+    settings = load(tmp_path, {})
+    assert settings.store == store
+    assert "s3cret" not in repr(settings)
+    write(tmp_path, f'store = "{store}"')
+    monkeypatch.delenv("PLAYHEAD_STORE")
+    assert load(tmp_path, {}).store == store

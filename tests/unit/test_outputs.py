@@ -219,6 +219,16 @@ def test_nan_and_infinity_are_refused_at_their_row_with_the_cure(annotation, wra
     assert error.safe
 
 
+def test_nul_in_a_table_s_text_is_refused_at_its_row_and_a_topic_takes_it():
+    error = failure(lambda: taken(str | None, ["a", None, "b\0", "\0"]), "dist_calc.x", "NUL")
+    assert error.where == "points[2]@12"
+    assert "str.replace_all" in error.cure
+    rows = frame(k=[1, 2, 3], x=["a", "\0", ""])
+    assert outputs.take(rows, topic(k=int, x=str), PLACE)["x"].to_list() == ["a", "\0", ""]
+    nested = taken(list[str], [["\0"], []])  # stored as JSON, which has a way to write it
+    assert nested["x"].to_list() == [["\0"], []]
+
+
 @pytest.mark.parametrize(
     ("annotation", "value", "dtype"),
     [

@@ -77,7 +77,7 @@ class SqlHistory:
                 topic=place.topic,
                 partition=place.partition,
                 offset=offset,
-                reason=reason,
+                reason=reason.replace("\0", "\\0"),
                 at=now(),
             )
             detail = {"place": str(place), "offset": offset, "reason": reason}
@@ -92,9 +92,10 @@ class SqlHistory:
 
 
 def write_past(sql: Sql, version: str, move: Move) -> None:
-    """Write what a move leaves: delta or snapshot, and dead letters; in the caller's transaction.
+    r"""Write what a move leaves: delta or snapshot, and dead letters; in the caller's transaction.
 
-    A batch leaves its delta; a move that begins a generation leaves a snapshot.
+    A batch leaves its delta; a move that begins a generation leaves a snapshot. A NUL in an error
+    is written as ``\0``: PostgreSQL has no room for it, and no error may keep a batch away.
     """
     after = move.after
     fresh = after.generation != move.before.generation
@@ -110,7 +111,7 @@ def write_past(sql: Sql, version: str, move: Move) -> None:
                 "partition": d.place.partition,
                 "generation": d.generation,
                 "offset": d.offset,
-                "error": d.error,
+                "error": d.error.replace("\0", "\\0"),
                 "timestamp_ms": d.timestamp_ms,
                 "key": d.key,
                 "value": d.value,

@@ -77,7 +77,7 @@ _SHARED = [
     click.option("-C", "--project", "g_root", metavar="DIR", help="Project folder [here]."),
     click.option("--app", "g_app", metavar="MODULE:NAME", help="The App [as playhead.toml says]."),
     click.option("--log", "g_log", metavar="URL", help="local:PATH or kafka://HOST:PORT."),
-    click.option("--store", "g_store", metavar="URL", help="sqlite:PATH."),
+    click.option("--store", "g_store", metavar="URL", help="sqlite:PATH or postgresql://…"),
     click.option("-b", "--bootstrap-server", "g_server", metavar="HOST:PORT", help="Kafka broker."),
     click.option("-F", "--command-config", "g_config", metavar="FILE", help="Kafka properties."),
     click.option(

@@ -19,7 +19,7 @@ from playhead.core.codec import (
     instance,
     series,
 )
-from playhead.core.declare import Output, Topic, Version
+from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import TopicPartition
 from playhead.core.records import Headers, Outgoing, Records, partition_of
 from playhead.core.schema import Column, Schema
@@ -85,7 +85,8 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
 
     Raises:
         FunctionFailed: A column is missing or of another type; a value is null where it must
-            not be, not finite, or past 64 bits. It names topic[partition]@offset.
+            not be, not finite, past 64 bits, or a table's text with a NUL. It names
+            topic[partition]@offset.
     """
     name = target.output.name
     for column in target.schema:
@@ -126,6 +127,14 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
             f"{name}.{column.name} is NaN or infinite, which is not an output value",
             "Make it null: fill_nan(None).",
         )
+        if isinstance(target.output, Table):
+            _refuse_first(
+                cast,
+                _holds_nul(cast[column.name]),
+                place,
+                f"{name}.{column.name} holds a NUL character, which PostgreSQL has no room for",
+                f'Take it out: pl.col("{column.name}").str.replace_all("\\0", "", literal=True).',
+            )
     cast = cast.with_columns(_unsigned_zero(pl.col(c), t).alias(c) for c, t in wanted.items())
     return cast if gone is None else cast.with_columns(gone)
 
@@ -211,6 +220,12 @@ def _not_finite(values: pl.Series) -> pl.Series:
         for field in dtype.fields:
             found |= _not_finite(values.struct.field(field.name))
         return found
+    return pl.repeat(value=False, n=len(values), eager=True)
+
+
+def _holds_nul(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.String:
+        return values.str.contains("\0", literal=True).fill_null(value=False)
     return pl.repeat(value=False, n=len(values), eager=True)
 
 
