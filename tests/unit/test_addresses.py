@@ -19,6 +19,7 @@ WITHOUT = [
     "postgresql://ann@db:5432/points",
     "postgresql://db:5432/points?schema=a",
     "postgresql:///points",
+    "postgresql://db:5432/points?application_name=a@b",
     "postgresql://[::1]:5432/points",
 ]
 
@@ -56,3 +57,16 @@ def test_what_cannot_be_read_is_named_without_its_password(address):
         postgres_address(address)
     assert "s3cret" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///points?host=/tmp",
+        "postgresql://db/points?options=-c%20statement_timeout%3D5",
+        "postgresql://db/points?application_name=a@b",
+    ],
+)
+def test_the_rest_is_handed_over_as_it_was_written(url):
+    assert postgres_address(url).url == url
+    assert postgres_address(f"{url}&schema=own").url == url

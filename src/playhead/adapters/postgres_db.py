@@ -111,7 +111,7 @@ class PostgresDatabase:
                 prepare_threshold=None,  # a table that is made anew keeps no plan of the old one
             )
         except psycopg.Error as error:
-            said_why = self._clean(error)
+            said_why = cleaned(error, self._secrets)
             answered = "FATAL" in said_why and not any(word in said_why for word in _COMING)
             raise StoreFailed(
                 f"{self._address.shown}: cannot connect: {said_why}",
@@ -122,13 +122,6 @@ class PostgresDatabase:
                 passing=not answered,
             ) from None
 
-    def _clean(self, error: psycopg.Error) -> str:
-        """Return what PostgreSQL said, in one line and without a password."""
-        text = error.diag.message_primary or str(error) or type(error).__name__
-        for secret in self._secrets:
-            text = text.replace(secret, "****")
-        return " ".join(text.split())
-
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -137,7 +130,10 @@ class PostgresDatabase:
             raise self._told(error) from error
 
     def _told(self, error: psycopg.Error) -> StoreFailed:
-        state, said = error.sqlstate or "", f"{self._address.shown}: {self._clean(error)}"
+        state, said = (
+            error.sqlstate or "",
+            f"{self._address.shown}: {cleaned(error, self._secrets)}",
+        )
         safe = "What was committed before is unchanged."
         lost = self._connection.closed or self._connection.info.status != pq.ConnStatus.OK
         if state in _NO_ROOM:
@@ -246,6 +242,14 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close the connection; safe to call twice."""
         self._connection.close()
+
+
+def cleaned(error: psycopg.Error, secrets: Sequence[str]) -> str:
+    """Return what PostgreSQL said, in one line and without a password."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    for secret in secrets:
+        text = text.replace(secret, "****")
+    return " ".join(text.split())
 
 
 def copied(rows: pl.DataFrame) -> str:

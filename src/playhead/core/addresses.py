@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from playhead.errors import ConfigError
 
@@ -34,7 +34,10 @@ class PostgresAddress:
 
 def masked(address: str) -> str:
     """Return an address with its password as ``****``."""
-    return _NAMED_PASSWORD.sub(r"\1****", _USER_PASSWORD.sub(r"\1:****@", address))
+    authority = re.split("[/?]", address.partition("://")[2], maxsplit=1)[0]
+    named = _NAMED_PASSWORD.sub(r"\1****", address)
+    # A password as it is may hold any of / ? @: it ends at the last @.
+    return _USER_PASSWORD.sub(r"\1:****@", named) if "@" in authority else named
 
 
 def has_password(address: str) -> bool:
@@ -50,13 +53,17 @@ def postgres_address(address: str) -> PostgresAddress:
     """
     shown = masked(address)
     try:
-        parts = urlsplit(address)
-        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        urlsplit(address)
     except ValueError:
         raise ConfigError(f"store {shown!r} is not postgresql://USER@HOST:PORT/DATABASE") from None
-    schemas = [value for name, value in given if name == "schema"]
+    # The rest of the address stays as it was written: libpq reads some things its own way.
+    path, mark, query = address.partition("?")
+    given = query.split("&") if mark else []
+    schemas = [unquote(one.partition("=")[2]) for one in given if one.startswith("schema=")]
+    if any("=" not in one for one in given):
+        raise ConfigError(f"store {shown!r} is not postgresql://…?name=value&name=value")
     schema = schemas[-1] if schemas else "public"
     if not schema or len(schema.encode()) > 63 or "\0" in schema:
         raise ConfigError(f"store {shown!r}: {schema!r} cannot be the name of a schema")
-    rest = urlencode([(name, value) for name, value in given if name != "schema"])
-    return PostgresAddress(urlunsplit(parts._replace(query=rest)), schema, shown)
+    rest = "&".join(one for one in given if not one.startswith("schema="))
+    return PostgresAddress(f"{path}?{rest}" if rest else path, schema, shown)
