@@ -14,8 +14,8 @@ subscribe, on Kafka             ``test_kafka.py``: Kafka's own tool is refused b
 witness + assign, oldgen        need a consumer that is assigned and not a member: there is none;
                                 the rows are in ``tests/unit/test_restart.py``
 order, stable (a second worker  ``test_fencing.py``: a second worker is refused, then takes over
-reads while a transaction is    after ten seconds; ``test_kafka.py``: reading the offsets waits
-pending)                        for a pending transaction
+reads while a transaction is    after ten seconds; ``test_kafka.py``: reading the offsets waits for
+pending)                        a pending transaction
 reinit (a commit times out)     ``test_away.py``: a connection that breaks inside a commit
 latefix (a late EndTxn)         ``test_kafka.py``: a slow commit ends the session; the duplicate
                                 itself is made by librdkafka and cannot be asked for
@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -78,33 +79,37 @@ CAST = {
 }
 
 
-@pytest.fixture(scope="module")
-def cast(
-    tmp_path_factory: pytest.TempPathFactory, kafka: KafkaServer
-) -> Iterator[Mapping[str, Scene]]:
-    """All scenes that need a membership to lapse, begun at once: they lapse together."""
+def staged(folder: Path, url: str | None) -> Iterator[Mapping[str, Scene]]:
+    """Begin all scenes of one log that need a membership to lapse: they lapse together."""
     scenes: dict[str, Scene] = {}
+    points = {name: point for name, (log, point) in CAST.items() if (log == "kafka") == bool(url)}
     try:
-        trips = {}
-        for name, (log, _) in CAST.items():
-            folder = tmp_path_factory.mktemp("trace") / "trip"
-            trips[name] = Trip.make(
-                folder, f"kafka://{kafka.bootstrap}" if log == "kafka" else None
-            )
-            trips[name].ingest()
-        for name, (_, point) in CAST.items():
-            worker = trips[name].start(*UNTIL, **SMALL, PLAYHEAD_CRASH=point)
-            scenes[name] = Scene(trips[name], worker)
-        for name, (_, point) in CAST.items():
-            if point.endswith("SIGSTOP"):
-                wait_for(scenes[name].frozen, f"{name} to freeze")
+        for i, (name, point) in enumerate(points.items()):
+            trip = Trip.make(folder / f"trip{i}", url)
+            trip.ingest()
+            scenes[name] = Scene(trip, trip.start(*UNTIL, **SMALL, PLAYHEAD_CRASH=point))
+        for name, scene in scenes.items():
+            if points[name].endswith("SIGSTOP"):
+                wait_for(scene.frozen, f"{name} to freeze", timeout_s=90)
             else:
-                assert scenes[name].worker.wait(60) == -signal.SIGKILL, scenes[name].said()
+                assert scene.worker.wait(90) == -signal.SIGKILL, scene.said()
         yield scenes
     finally:
         for scene in scenes.values():
             scene.worker.kill()
             scene.worker.wait()
+
+
+@pytest.fixture(scope="module")
+def local_cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Scene]]:
+    yield from staged(tmp_path_factory.mktemp("local"), None)
+
+
+@pytest.fixture(scope="module")
+def kafka_cast(
+    tmp_path_factory: pytest.TempPathFactory, kafka: KafkaServer
+) -> Iterator[Mapping[str, Scene]]:
+    yield from staged(tmp_path_factory.mktemp("kafka"), f"kafka://{kafka.bootstrap}")
 
 
 def reset(trip: Trip, kafka: KafkaServer | None, to: int) -> None:
@@ -172,12 +177,12 @@ def forget(trip: Trip, kafka: KafkaServer | None, *groups: str) -> None:
         )
 
 
-def test_last_append_wins(cast: Mapping[str, Scene], kafka: KafkaServer) -> None:
+def test_last_append_wins(kafka_cast: Mapping[str, Scene], kafka: KafkaServer) -> None:
     """A computes, produces and sends offsets; its session expires; an operator resets the group;
     A commits its transaction. Kafka keeps what was appended later, the reset: it must be followed,
     not overwritten by the K that A sent before.
     """
-    scene = cast["last append wins"]
+    scene = kafka_cast["last append wins"]
     reset(scene.trip, kafka, 7)
     scene.wake()
     scene.trip.run()
@@ -189,47 +194,52 @@ def test_last_append_wins(cast: Mapping[str, Scene], kafka: KafkaServer) -> None
     check(scene.trip, {1: range(published), 2: range(7, 681)})
 
 
-@pytest.mark.parametrize("log", ["local", "kafka"])
-def test_witness(
-    cast: Mapping[str, Scene], make_trip: MakeTrip, kafka: KafkaServer, log: str
-) -> None:
+def in_doubt(make_trip: MakeTrip) -> Trip:
+    """Return a local project with [0, 14) stored and [14, 21) published: the worker was killed."""
+    trip = make_trip("local", 1)
+    killed(trip, "after log commit:3", *UNTIL)
+    assert trip.cursor() == 14
+    return trip
+
+
+def witness(trip: Trip, kafka: KafkaServer | None) -> None:
     """A commits to the log and crashes before the store; an operator resets the group to where it
     is. Without the witness the batch in doubt would look like a skip, and be refused or lost.
     """
-    if log == "kafka":
-        trip = cast["witness"].trip
-        reset(trip, kafka, 21)
-    else:
-        trip = make_trip("local", 1)
-        killed(trip, "after log commit:3", *UNTIL)
-        reset(trip, None, 21)
-    assert trip.cursor() == 14
-    done = trip.ok(*UNTIL)
-    assert "was published but not stored: redo [14, 21)" in done.err
+    reset(trip, kafka, 21)
+    assert "was published but not stored: redo [14, 21)" in trip.ok(*UNTIL).err
     check(trip, {1: range(681)})
 
 
-@pytest.mark.parametrize("log", ["local", "kafka"])
-def test_none(cast: Mapping[str, Scene], make_trip: MakeTrip, kafka: KafkaServer, log: str) -> None:
+def test_witness(make_trip: MakeTrip) -> None:
+    witness(in_doubt(make_trip), None)
+
+
+def test_witness_on_kafka(kafka_cast: Mapping[str, Scene], kafka: KafkaServer) -> None:
+    witness(kafka_cast["witness"].trip, kafka)
+
+
+def none(trip: Trip, kafka: KafkaServer | None) -> None:
     """A commits to the log and crashes before the store; group and witness expire. Nothing can tell
     that the batch was published: going on would publish it twice in one generation. A new one.
     """
-    if log == "kafka":
-        trip = cast["none"].trip
-        forget(trip, kafka, trip.group, f"{trip.group}.witness")
-    else:
-        trip = make_trip("local", 1)
-        killed(trip, "after log commit:3", *UNTIL)
-        forget(trip, None, trip.group, f"{trip.group}.witness")
-    done = trip.ok(*UNTIL)
-    assert "group and witness are gone: a new generation at the cursor" in done.err
+    forget(trip, kafka, trip.group, f"{trip.group}.witness")
+    told = "group and witness are gone: a new generation at the cursor"
+    assert told in trip.ok(*UNTIL).err
     check(trip, {1: range(21), 2: range(14, 681)})
+
+
+def test_none(make_trip: MakeTrip) -> None:
+    none(in_doubt(make_trip), None)
+
+
+def test_none_on_kafka(kafka_cast: Mapping[str, Scene], kafka: KafkaServer) -> None:
+    none(kafka_cast["none"].trip, kafka)
 
 
 def test_none_while_the_witness_lives(make_trip: MakeTrip) -> None:
     """The same, but the group alone expires: the witness tells, and the batch is redone."""
-    trip = make_trip("local", 1)
-    killed(trip, "after log commit:3", *UNTIL)
+    trip = in_doubt(make_trip)
     forget(trip, None, trip.group)
     assert "redo [14, 21)" in trip.ok(*UNTIL).err
     check(trip, {1: range(681)})
@@ -253,11 +263,11 @@ def test_subscribe(make_trip: MakeTrip) -> None:
     check(trip, {1: range(681)})
 
 
-def test_session(cast: Mapping[str, Scene]) -> None:
+def test_session(local_cast: Mapping[str, Scene]) -> None:
     """The session of A expires while it is frozen with a batch computed; an operator resets the
     group; A wakes, rejoins, and commits its batch over the reset. The batch goes with the session.
     """
-    scene = cast["session"]
+    scene = local_cast["session"]
     reset(scene.trip, None, 7)
     assert scene.wake() == 0, scene.said()
     assert "session over, starting again" in scene.said()
@@ -265,11 +275,11 @@ def test_session(cast: Mapping[str, Scene]) -> None:
     check(scene.trip, {1: range(14), 2: range(7, 681)})
 
 
-def test_compare_and_set(cast: Mapping[str, Scene]) -> None:
+def test_compare_and_set(local_cast: Mapping[str, Scene]) -> None:
     """A has published a batch and is frozen before it stores it; its session expires; the version
     is rewound; A wakes and stores its batch on top of another generation. The epoch forbids it.
     """
-    scene = cast["compare-and-set"]
+    scene = local_cast["compare-and-set"]
     rewind = ("rewind", "distance", "--to-offset", "7", "--execute")
     wait_for(lambda: scene.trip.cli(*rewind).code == 0, "the leases to lapse")
     assert scene.trip.cursor() == 7
