@@ -68,6 +68,8 @@ _PASSING = frozenset({"40001", "40P01", "55P03", "53300"})
 _PASSING_CLASSES = ("08", "57P")
 _NO_RIGHT = frozenset({"42501", "28000", "28P01", "3D000"})
 _NO_ROOM = frozenset({"53100"})
+# The server or our side of the protocol said no (libpq gives no codes here); of these, what passes.
+_ANSWERED = ("FATAL", "password", "SSL")
 _COMING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
 
@@ -112,7 +114,8 @@ class PostgresDatabase:
             )
         except psycopg.Error as error:
             said_why = cleaned(error, self._secrets)
-            answered = "FATAL" in said_why and not any(word in said_why for word in _COMING)
+            answered = any(word in said_why for word in _ANSWERED)
+            answered = answered and not any(word in said_why for word in _COMING)
             raise StoreFailed(
                 f"{self._address.shown}: cannot connect: {said_why}",
                 safe="Nothing was changed.",
