@@ -245,13 +245,14 @@ def test_the_example_passes_on_either_log(make_trip: Callable[..., Trip], log: s
     assert (found["version"], found["rtol"]) == ("miles", 0.0)
 
 
-def test_the_version_that_was_declared_last_is_taken_and_a_reader_reads_what_was_written(
+def test_every_declared_version_is_taken_and_a_reader_reads_what_was_written(
     make_trip: Callable[..., Trip],
 ) -> None:
     trip = make_trip("local", 1)
     with (trip.folder / "vehicles.py").open("a") as module:
         module.write(WRITER)
-    assert trip.json("check", "distance", "--records", "50")["version"] == "km"
+    both = trip.json("check", "distance", "--records", "50")["versions"]
+    assert both == [{"version": f"distance@{v}", "equal": True} for v in ("miles", "km")]
     done = trip.cli("check", "writer")
     assert done.code == 1
     assert "topic distance_calcs.miles does not exist" in done.err
