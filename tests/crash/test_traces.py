@@ -14,7 +14,7 @@ subscribe, on Kafka             ``test_kafka.py``: Kafka's own tool is refused b
 witness + assign, oldgen        need a consumer that is assigned and not a member: there is none;
                                 the rows are in ``tests/unit/test_restart.py``
 order, stable (a second worker  ``test_fencing.py``: a second worker is refused, then takes over
-reads while a transaction is    after ten seconds; ``test_kafka.py``: reading the offsets waits for a
+reads while a transaction is    after ten seconds; ``test_kafka.py``: reading offsets waits for a
 pending)                        pending transaction
 reinit (a commit times out)     ``test_away.py``: a connection that breaks inside a commit
 latefix (a late EndTxn)         ``test_kafka.py``: a slow commit ends the session; the duplicate
