@@ -42,7 +42,7 @@ def summed(rows, state):
 class Victim:
     """A project whose worker is killed again and again."""
 
-    def __init__(self, site: Site, kills: int, pause_s: float = 0.02) -> None:
+    def __init__(self, site: Site, kills: int, pause_s: float = 0.05) -> None:
         self.site = site
         self.kills = kills
         self.interrupted = 0
