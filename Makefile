@@ -12,7 +12,7 @@ PROOFS := tests/crash/test_matrix.py tests/crash/test_kill.py tests/property/tes
 demo: .venv/run       ## the whole story on this machine, in seconds; needs only Python
 	$(BIN)/playhead demo
 
-test: lint            ## every check and every test; needs Java 17 and Maven for a real Kafka
+test: lint            ## every check and every test; needs Java 17 and Maven (Kafka), and PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psycopg
 
+from playhead.core.addresses import postgres_address
+
 TESTS = Path(__file__).resolve().parent
 CACHE = TESTS.parent / ".cache"
 KAFKA_VERSION = "4.1.0"
@@ -316,7 +318,9 @@ def _unprivileged() -> pwd.struct_passwd:
 
 
 def postgres_sql(url: str, text: str) -> list[tuple[object, ...]]:
-    """Run SQL in a database, beside the product; return the rows, if it has any."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    """Run SQL in a store's schema, beside the product; return the rows, if it has any."""
+    address = postgres_address(url)
+    with psycopg.connect(address.url, autocommit=True) as connection:
+        connection.execute("SELECT set_config('search_path', %s, false)", [f'"{address.schema}"'])
         cursor = connection.execute(text)
         return cursor.fetchall() if cursor.description else []

@@ -779,10 +779,15 @@ def all_at_once(world: World, count: int, act: Callable[[Store, int], object]) -
 
 
 def test_of_several_who_want_a_free_lease_one_gets_it(world: World) -> None:
-    world.open()
-    for i in range(8):
-        got = all_at_once(world, 5, lambda store, _, i=i: store.ledger.take_free(f"x{i}", ""))
-        assert sorted(map(str, got)) == ["1", *[str(Refused)] * 4]
+    """Never taken, given back, expired: each time anew."""
+    store = world.open()
+    for epoch in range(1, 13):
+        got = all_at_once(world, 5, lambda store, _: store.ledger.take_free("x", ""))
+        assert sorted(map(str, got)) == sorted([str(epoch), *[str(Refused)] * 4])
+        if epoch % 2:
+            store.ledger.release({"x": epoch})
+        else:
+            world.age("x", 60)
 
 
 def test_of_several_who_commit_the_same_batch_one_does(world: World) -> None:
