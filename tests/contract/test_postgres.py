@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from playhead.adapters.postgres_db import PostgresDatabase
+from playhead.adapters.postgres_db import PostgresDatabase, cleaned
 from playhead.config import Settings
 from playhead.core.addresses import postgres_address
 from playhead.errors import CheckpointConflict, ConfigError, PlayheadError, Refused, StoreFailed
@@ -112,6 +112,11 @@ def test_an_address_that_the_library_cannot_read_is_named_without_its_password()
     assert isinstance(error, ConfigError)
     assert "s3cret" not in str(error)
     assert error.__cause__ is None
+
+
+def test_what_postgres_says_is_one_line_without_the_password() -> None:
+    error = psycopg.OperationalError('no "s3cret"\n  here')
+    assert cleaned(error, ["s3cret"]) == 'no "****" here'
 
 
 def test_an_unknown_kind_of_store_is_named_without_its_password() -> None:

@@ -9,6 +9,7 @@ WITH = {
     "postgresql://ann:s3cret@db:5432/points": "postgresql://ann:****@db:5432/points",
     "postgres://:s3cret@db/points": "postgres://:****@db/points",
     "postgresql://ann:s3c@ret/x?y@db/points": "postgresql://ann:****@db/points",
+    "postgresql://ann:s3c/ret@db/points": "postgresql://ann:****@db/points",
     "postgresql://db/points?password=s3cret&user=ann": "postgresql://db/points?password=****&user=ann",
     "postgresql://db/points?user=ann&sslpassword=s3cret": (
         "postgresql://db/points?user=ann&sslpassword=****"
@@ -21,6 +22,7 @@ WITHOUT = [
     "postgresql:///points",
     "postgresql://db:5432/points?application_name=a@b",
     "postgresql://[::1]:5432/points",
+    "postgresql://one:5432,two:5433/points?application_name=a@b",
 ]
 
 

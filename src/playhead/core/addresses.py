@@ -10,6 +10,8 @@ from playhead.errors import ConfigError
 
 POSTGRES = ("postgresql", "postgres")
 _USER_PASSWORD = re.compile(r"(?<=://)([^:@/?]*):.*@")
+_HOST = r"(\[[^\]]*\]|[^:@\[\],]*)(:\d*)?"
+_HOSTS = re.compile(f"{_HOST}(,{_HOST})*")
 _NAMED_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&]*")
 
 
@@ -37,7 +39,8 @@ def masked(address: str) -> str:
     authority = re.split("[/?]", address.partition("://")[2], maxsplit=1)[0]
     named = _NAMED_PASSWORD.sub(r"\1****", address)
     # A password as it is may hold any of / ? @: it ends at the last @.
-    return _USER_PASSWORD.sub(r"\1:****@", named) if "@" in authority else named
+    hosts_only = _HOSTS.fullmatch(authority)
+    return named if hosts_only else _USER_PASSWORD.sub(r"\1:****@", named)
 
 
 def has_password(address: str) -> bool:
