@@ -55,8 +55,9 @@ class Victim:
         before = self.cursor()
         worker = self.site.start("run", "total", PLAYHEAD_BATCH_RECORDS="8")
         try:
-            wait_for(lambda: self.cursor() > before or worker.poll() is not None, "a first commit")
-            time.sleep(chance.uniform(0, 0.06))
+            least = before + chance.randrange(40)  # at its start, it builds the mirror as well
+            wait_for(lambda: self.cursor() > least or worker.poll() is not None, "its commits")
+            time.sleep(chance.uniform(0, 0.2))
         finally:
             _kill(worker)
         at = self.cursor()

@@ -8,6 +8,7 @@ on SQLite and the local log, and the points inside the log's transaction on Kafk
 from __future__ import annotations
 
 import ast
+import re
 import signal
 from collections.abc import Callable
 from contextlib import closing
@@ -77,6 +78,7 @@ def short() -> list[Cell]:
         *[Cell("rewind", step) for step in IN_REWIND],
         *[Cell("reset", step) for step in IN_REWIND],
         *[Cell("reset", step, 1, "kafka") for step in ("rewind intent", "rewind stored")],
+        Cell("skip", "skip intent"),
         *[Cell("promote", step) for step in IN_SWAP],
         *[Cell("rollback", step) for step in IN_SWAP],
     ]
@@ -98,6 +100,7 @@ def long() -> list[Cell]:
         for act in ("rewind", "reset"):
             found += [Cell(act, step, nth, log) for step in IN_REWIND for nth in (1, 2)]
             found += [Cell(act, step, 1, log, again=True) for step in IN_RESTORE]
+        found += [Cell("skip", step, 1, log) for step in ("skip intent", *IN_STORE[:4])]
         for act in ("promote", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
     return found
@@ -216,6 +219,20 @@ class Crash:
             once_more = once({partition: again}, newest)[partition]
             expected["topic"][partition] = once({partition: records})[partition] + once_more
         assert found == expected
+
+    def skip(self) -> None:
+        """The record that stopped a pipeline is set aside; killed, the same command does it."""
+        self.site = self.sites.get(self.cell.log)
+        self.site.edit(', on_error="dead_letter"', "")
+        stopped = self.site.cli(*self.RUN)
+        place = re.search(r"\S*points\[\d+\]@\d+", stopped.err)
+        assert place is not None, stopped.err
+        command = ("dead-letters", "total", "--skip", place.group(), "--reason", "a proof")
+        self._die(*command)
+        self.site.cli(*command)  # refused where it was done already
+        self.site.edit('total.one"', 'total.one", on_error="dead_letter"')
+        self.site.ok(*self.RUN)
+        self._same("total", "one")
 
     def promote(self) -> None:
         """The swap of a promotion: wholly done or not at all."""

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Every point between two durable effects: of a batch, a snapshot, a restore, a rewind, a swap. The
-# crash matrix of the tests kills a process at each of them.
+# Every point between two durable effects: of a batch, a snapshot, a restore, a rewind, a skip, a
+# swap. The crash matrix of the tests kills a process at each of them.
 STEPS = (
     "computed",
     "begin",
@@ -36,6 +36,7 @@ STEPS = (
     "rewind intent",
     "rewind stored",
     "group advised",
+    "skip intent",
     "before swap",
     "after swap",
 )
