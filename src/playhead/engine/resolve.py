@@ -69,8 +69,8 @@ class Resolver:
                 case Act.REDO:
                     self._redo(seat, decision)
                     continue
-                case Act.REWIND:
-                    group = self._rewind(seat, decision)
+                case Act.REWIND:  # what the task asks for now takes the place of what was wanted
+                    group = self._asked(seat) or self._rewind(seat, decision)
                 case Act.ACCEPT_GAP:
                     self._accept_gap(seat, decision)
                 case Act.GO_ON:
