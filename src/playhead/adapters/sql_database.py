@@ -46,6 +46,7 @@ class Dialect:
         mark: What stands for a value in a query.
         words: What ``{word}`` in a query becomes.
         types: Column types of tables of results, by the name of a declared type.
+        table_options: What follows the columns of a table of results.
         drop_view: Whether a view has to be dropped before it is made anew.
         name_max: Most bytes of a column's name; None where there is no limit.
     """
@@ -54,6 +55,7 @@ class Dialect:
     mark: str
     words: Mapping[str, str]
     types: Mapping[str, str]
+    table_options: str
     drop_view: bool
     name_max: int | None
 

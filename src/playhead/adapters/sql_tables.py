@@ -49,6 +49,7 @@ def create(sql: Sql, table: TableRow) -> None:
     sql.db.run(
         f"CREATE TABLE {quoted(table.physical)} ({columns}, _partition {whole} NOT NULL, "
         f"_offset {whole} NOT NULL, PRIMARY KEY ({key}))"
+        f"{sql.dialect.table_options}"
     )
 
 
@@ -129,7 +130,7 @@ def write_rows(sql: Sql, table: str, rows: pl.DataFrame, place: TopicPartition) 
     staged = _staged(sql, table, rows, place)
     quoted = sql.dialect.quoted
     columns = ", ".join(map(quoted, rows.columns))
-    updates = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in rows.columns)
+    updates = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in rows.columns if c not in key)
     written = sql.db.run(
         f"INSERT INTO {quoted(table)} ({columns}) SELECT {columns} FROM {staged} WHERE true "
         f"ON CONFLICT ({', '.join(map(quoted, key))}) DO UPDATE SET {updates} "

@@ -39,6 +39,7 @@ DIALECT = Dialect(
         "datetime": "TIMESTAMP",
         "nested": "TEXT",
     },
+    table_options="",
     drop_view=True,
     name_max=None,
 )
