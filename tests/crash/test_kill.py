@@ -20,7 +20,7 @@ import pytest
 from proof import figures
 from proof.project import Site, once, points
 from servers import KafkaServer
-from story import Trip, wait_for
+from story import LOCAL_STORE, Trip, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
 SMALL = {"PLAYHEAD_BATCH_RECORDS": "7"}
@@ -75,8 +75,6 @@ class Victim:
 
     def cursors(self) -> dict[int, int]:
         """Return how far the worker has come; nothing before it began."""
-        if not (self.site.folder / ".playhead/store.db").exists():
-            return {}
         with closing(self.site.project.open_store()) as store:
             return {p: s.cursor.next for p, s in store.ledger.standings("total@one").items()}
 
@@ -109,12 +107,16 @@ def _kill(worker: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_kills_leave_no_trace_on_the_local_log(tmp_path: Path) -> None:
-    victim = Victim(Site.build(tmp_path / "site"), 100 if figures.LONG else 10)
+@pytest.mark.parametrize("store", ["sqlite", "postgres"] if figures.LONG else ["sqlite"])
+def test_kills_leave_no_trace_on_the_local_log(
+    tmp_path: Path, request: pytest.FixtureRequest, store: str
+) -> None:
+    address = request.getfixturevalue("postgres").database() if store == "postgres" else LOCAL_STORE
+    victim = Victim(Site.build(tmp_path / "site", None, address), 100 if figures.LONG else 10)
     chance = random.Random(2014)
     for _ in range(victim.kills):
         victim.kill(chance)
-    victim.finish("local log, sqlite")
+    victim.finish(f"local log, {store}")
     assert victim.interrupted * 3 >= victim.kills
 
 

@@ -1,8 +1,9 @@
 """The crash matrix: kill −9 at every point between durable effects, restart, ask the oracle.
 
 A cell is one point, in one command, on one log and one store. ``make test`` runs every point once
-on SQLite and the local log, and the points inside the log's transaction on Kafka; with
-``PLAYHEAD_PROOF=long`` every point runs early and late, on both logs, and dies twice in a row.
+on SQLite and the local log, those that concern Kafka or PostgreSQL there, too; with
+``PLAYHEAD_PROOF=long`` every point runs early and late, on both logs and both stores, and dies
+twice in a row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 from playhead.engine.events import STEPS
 from proof import figures
 from proof.project import Site, once, points
-from servers import KafkaServer
+from story import LOCAL_STORE
 
 SRC = Path(__file__).resolve().parents[2] / "src/playhead"
 RECORDS = 300
@@ -53,6 +54,7 @@ class Cell:
         nth: The how manieth time that it comes there.
         log: ``local`` or ``kafka``.
         again: Whether the next process is killed too, at the first such point that it reaches.
+        store: ``sqlite`` or ``postgres``.
     """
 
     act: str
@@ -60,10 +62,11 @@ class Cell:
     nth: int = 1
     log: str = "local"
     again: bool = False
+    store: str = "sqlite"
 
     def __str__(self) -> str:
         twice = "-twice" if self.again else ""
-        return f"{self.log}-{self.act}-{self.step.replace(' ', '_')}-{self.nth}{twice}"
+        return f"{self.log}-{self.store}-{self.act}-{self.step.replace(' ', '_')}-{self.nth}{twice}"
 
 
 def short() -> list[Cell]:
@@ -79,6 +82,10 @@ def short() -> list[Cell]:
         *[Cell("reset", step) for step in IN_REWIND],
         *[Cell("reset", step, 1, "kafka") for step in ("rewind intent", "rewind stored")],
         Cell("skip", "skip intent"),
+        *[Cell("batches", step, 3, store="postgres") for step in IN_STORE[:-1]],
+        *[Cell("batches", step, 2, store="postgres") for step in IN_SNAPSHOT],
+        *[Cell("reset", step, store="postgres") for step in IN_REWIND],
+        *[Cell("promote", step, store="postgres") for step in IN_SWAP],
         *[Cell("promote", step) for step in IN_SWAP],
         *[Cell("rollback", step) for step in IN_SWAP],
     ]
@@ -103,7 +110,7 @@ def long() -> list[Cell]:
         found += [Cell("skip", step, 1, log) for step in ("skip intent", *IN_STORE[:4])]
         for act in ("promote", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
-    return found
+    return found + [replace(cell, store="postgres") for cell in found]
 
 
 CELLS = long() if figures.LONG else short()
@@ -112,25 +119,27 @@ CELLS = long() if figures.LONG else short()
 class Sites:
     """Projects to crash in: copies of a few that were prepared once, on Kafka new ones."""
 
-    def __init__(self, folder: Path, kafka: Callable[[], KafkaServer]) -> None:
+    def __init__(self, folder: Path, server: Callable[[str], Any]) -> None:
         self._folder = folder
-        self._kafka = kafka
+        self._server = server
         self._ready: dict[tuple[str, ...], Site] = {}
         self._made = 0
 
-    def get(self, log: str, *before: tuple[str, ...]) -> Site:
+    def get(self, cell: Cell, *before: tuple[str, ...]) -> Site:
         """Return a project of its own in which these commands were run."""
         self._made += 1
         folder = self._folder / f"cell{self._made}"
-        if log == "kafka":
-            return self._fresh(folder, f"kafka://{self._kafka().bootstrap}", before)
+        log = f"kafka://{self._server('kafka').bootstrap}" if cell.log == "kafka" else None
+        store = self._server("postgres").database() if cell.store == "postgres" else LOCAL_STORE
+        if log or cell.store == "postgres":
+            return self._fresh(Site.build(folder, log, store), before)
         key = tuple(" ".join(command) for command in before)
         if key not in self._ready:
-            self._ready[key] = self._fresh(self._folder / f"ready{len(self._ready)}", None, before)
+            ready = Site.build(self._folder / f"ready{len(self._ready)}")
+            self._ready[key] = self._fresh(ready, before)
         return Site.copy(self._ready[key], folder)
 
-    def _fresh(self, folder: Path, log: str | None, before: tuple[tuple[str, ...], ...]) -> Site:
-        site = Site.build(folder, log)
+    def _fresh(self, site: Site, before: tuple[tuple[str, ...], ...]) -> Site:
         site.produce(points(RECORDS))
         for command in before:
             site.ok(*command)
@@ -140,7 +149,7 @@ class Sites:
 @pytest.fixture(scope="module")
 def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sites:
     folder = tmp_path_factory.mktemp("matrix")
-    return Sites(folder, lambda: request.getfixturevalue("kafka"))
+    return Sites(folder, request.getfixturevalue)
 
 
 class Crash:
@@ -155,7 +164,7 @@ class Crash:
 
     def batches(self) -> None:
         """Batches with a topic and a table."""
-        self.site = self.sites.get(self.cell.log)
+        self.site = self.sites.get(self.cell)
         self._die(*self.RUN)
         finished = self.site.ok(*self.RUN)
         if self.cell.step in WITNESS_AHEAD:
@@ -165,7 +174,7 @@ class Crash:
     def advised(self) -> None:
         """Batches with a table alone: the group's offset follows, as advice."""
         run = ("run", "quiet", "--until-caught-up")
-        self.site = self.sites.get(self.cell.log)
+        self.site = self.sites.get(self.cell)
         self._die(*run)
         self._never_ahead(f"{self.site.prefix}quiet.one")
         self.site.ok(*run)
@@ -181,7 +190,7 @@ class Crash:
 
     def replay(self) -> None:
         """A replay into a shadow; live is not touched."""
-        self.site = self.sites.get(self.cell.log, self.RUN)
+        self.site = self.sites.get(self.cell, self.RUN)
         before = self.site.found("total", "one")
         self._die("replay", "total@two")
         self.site.ok("replay", "total@two")
@@ -190,7 +199,7 @@ class Crash:
 
     def reset(self) -> None:
         """A rewind that somebody else began, with Kafka's own means."""
-        self.site = self.sites.get(self.cell.log, self.RUN)
+        self.site = self.sites.get(self.cell, self.RUN)
         group = f"{self.site.prefix}total.one"
         back = ("--to-offset", str(REWOUND), "--execute")
         self.site.ok("groups", "reset", "--group", group, *back)
@@ -200,7 +209,7 @@ class Crash:
 
     def rewind(self) -> None:
         """Our own rewind; killed, it is begun again, and moves on from what was done."""
-        self.site = self.sites.get(self.cell.log, self.RUN)
+        self.site = self.sites.get(self.cell, self.RUN)
         command = ("rewind", "total", "--to-offset", str(REWOUND), "--execute")
         self._die(*command)
         self.site.ok(*command)
@@ -222,7 +231,7 @@ class Crash:
 
     def skip(self) -> None:
         """The record that stopped a pipeline is set aside; killed, the same command does it."""
-        self.site = self.sites.get(self.cell.log)
+        self.site = self.sites.get(self.cell)
         self.site.edit(', on_error="dead_letter"', "")
         stopped = self.site.cli(*self.RUN)
         place = re.search(r"\S*points\[\d+\]@\d+", stopped.err)
@@ -236,13 +245,13 @@ class Crash:
 
     def promote(self) -> None:
         """The swap of a promotion: wholly done or not at all."""
-        self.site = self.sites.get(self.cell.log, self.RUN, ("replay", "total@two"))
+        self.site = self.sites.get(self.cell, self.RUN, ("replay", "total@two"))
         self._swap(("promote", "total@two"), "one", "two")
 
     def rollback(self) -> None:
         """The swap back."""
         before = (self.RUN, ("replay", "total@two"), ("promote", "total@two"))
-        self.site = self.sites.get(self.cell.log, *before)
+        self.site = self.sites.get(self.cell, *before)
         self._swap(("rollback", "total"), "two", "one")
 
     def _swap(self, command: tuple[str, ...], old: str, new: str) -> None:
@@ -283,7 +292,7 @@ class Crash:
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_a_process_killed_there_leaves_no_trace(sites: Sites, cell: Cell) -> None:
     getattr(Crash(sites, cell), cell.act)()
-    figures.count("crash cells", f"{cell.act}, {cell.log} log, sqlite store")
+    figures.count("crash cells", f"{cell.act}, {cell.log} log, {cell.store} store")
 
 
 def test_a_point_that_is_never_reached_is_no_proof(sites: Sites) -> None:

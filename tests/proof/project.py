@@ -26,7 +26,7 @@ from playhead.core.slots import Slots, merge
 from playhead.ports import Store
 from playhead.project import Project
 from proof import oracle
-from story import Done, Trip
+from story import LOCAL_STORE, Done, Trip
 
 MODULE = '''\
 """Sums per key, to a topic and a table; the same again to a table alone."""
@@ -117,7 +117,7 @@ class Site(Trip):
         cls,
         folder: Path,
         log: str | None = None,
-        store: str | None = None,
+        store: str = LOCAL_STORE,
         snapshot_records: int = 50,
     ) -> Site:
         """Write the project; on a log that others use, its names get a prefix."""
@@ -127,13 +127,13 @@ class Site(Trip):
         module = MODULE.format(app=app, prefix=prefix)
         (folder / "sums_app.py").write_text(module)
         lines = ['app = "sums_app:app"', f'log = "{log or "local:.playhead/log.db"}"']
-        lines += ["[store]", f'url = "{store or "sqlite:.playhead/store.db"}"']
+        lines += ["[store]", f'url = "{store}"']
         lines += [f"snapshot_records = {snapshot_records}"]
         lines += ["[run]", f"batch_records = {BATCH}"]
         if log:  # a member that was killed is waited for: 1.5 s instead of 10
             lines += ["[kafka]", "session.timeout.ms = 1500", "heartbeat.interval.ms = 300"]
         (folder / "playhead.toml").write_text("\n".join(lines) + "\n")
-        return cls(folder, log or "local:.playhead/log.db", f"{prefix}points")
+        return cls(folder, log or "local:.playhead/log.db", f"{prefix}points", store=store)
 
     @classmethod
     def copy(cls, other: Site, folder: Path) -> Site:

@@ -56,7 +56,7 @@ BUGS = (
         "commit the offset before the store",
         "engine/batch.py",
         ((STORE, f"    if not session.task.publishes:\n        member.commit(offsets)\n{STORE}"),),
-        f"{MATRIX}[local-advised-after_compare-and-set-3]",
+        f"{MATRIX}[local-sqlite-advised-after_compare-and-set-3]",
     ),
     Bug(
         "drop the compare-and-set",
@@ -81,7 +81,7 @@ BUGS = (
                 '                        self._begin(seat, group.offset, None, why="")\n',
             ),
         ),
-        f"{MATRIX}[local-advised-after_store_commit-3]",
+        f"{MATRIX}[local-sqlite-advised-after_store_commit-3]",
     ),
     Bug(
         "auto.offset.reset=earliest",
@@ -136,7 +136,7 @@ BUGS = (
         "publish after the store's commit, without suppression",
         "engine/batch.py",
         ((PUBLISH, "    pass\n"), (STORE, STORE + PUBLISH)),
-        f"{MATRIX}[local-batches-before_log_commit-3]",
+        f"{MATRIX}[local-sqlite-batches-before_log_commit-3]",
     ),
     Bug(
         "no topic-id check",
