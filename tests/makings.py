@@ -47,14 +47,20 @@ def rewinding(scene: Scene) -> Wait:
     )
 
 
-def one_back(scene: Scene) -> None:
+def one_back(scene: Scene) -> Wait:
     """The store was restored from a backup that lacks the last batch."""
     scene.settle()
     scene.back_up()
-    scene.ingest("second")
-    scene.settle()
-    scene.restore()
-    scene.ingest("third")
+    scene.ingest("second", "third")
+    wait = scene.begin_to_die(
+        "after store commit:1" if scene.outputs else "after advisory commit:1"
+    )
+
+    def then() -> None:
+        wait()
+        scene.restore()
+
+    return then
 
 
 def two_back(scene: Scene) -> None:

@@ -219,9 +219,11 @@ class Scene:
         if not cursor:
             return "ours"
         if said.generation == g:
-            return f"{where}ours (g, {_plus('b', said.batch - b)})"
+            more = said.batch - b
+            batch = {0: "b", 1: "b+1"}.get(more, "more" if more > 0 else "less")
+            return f"{where}ours (g, {batch})"
         zero = "0" if said.batch == 0 else "n"
-        return f"{where}ours ({_plus('g', said.generation - g)}, {zero})"
+        return f"{where}ours (g{said.generation - g:+d}, {zero})"
 
     def ledger(self) -> str:
         """Return the id of the store."""
@@ -260,10 +262,6 @@ class Scene:
     def everything(self) -> tuple[Any, ...]:
         """Return all that a refusal must leave as it is."""
         return self.cursor(), self.committed(), self.table(), self.published()
-
-
-def _plus(letter: str, more: int) -> str:
-    return letter if more == 0 else f"{letter}{more:+d}"
 
 
 def touch(
