@@ -627,7 +627,7 @@ def test_a_broker_that_is_not_there_is_said_soon_and_once(
         ('app = "vehicles:app', "playhead.toml: cannot be read"),
         ('run = "fast"', "[run] is a table"),
         ('log = "redis:1"', "log 'redis:1' is neither local:PATH nor kafka://HOST:PORT"),
-        ('store = "mysql:1"', "store 'mysql:1' is not sqlite:PATH"),
+        ('store = "mysql:1"', "store 'mysql:1' is neither sqlite:PATH nor postgresql"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(local: Trip, text: str, said: str) -> None:
