@@ -27,6 +27,7 @@ TESTS = Path(__file__).resolve().parent
 CACHE = TESTS.parent / ".cache"
 KAFKA_VERSION = "4.1.0"
 
+_LIGHT = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it lives for minutes, beside the tests
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -121,7 +122,7 @@ class KafkaServer:
         """Start the broker and wait until it answers."""
         with (self.folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._java("-Xmx512m"), "kafka.Kafka", str(self._properties)],
+                [*self._java("-Xmx512m", *_LIGHT), "kafka.Kafka", str(self._properties)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -167,7 +168,7 @@ class KafkaServer:
 
     def _run(self, main_class: str, *args: str) -> str:
         done = subprocess.run(
-            [*self._java("-Xmx128m", "-XX:TieredStopAtLevel=1"), main_class, *args],
+            [*self._java("-Xmx128m", *_LIGHT), main_class, *args],
             cwd=self.folder,
             env={**os.environ, "LC_ALL": "C"},
             capture_output=True,

@@ -127,6 +127,38 @@ def test_a_lost_store_is_named(trip: Trip) -> None:
     assert trip.cli("status").code == 1  # nothing has run here yet: nothing was recorded
 
 
+@pytest.mark.parametrize("crash", [None, "rewind intent"])
+def test_a_lost_store_is_begun_anew(trip: Trip, crash: str | None) -> None:
+    """A cursor comes behind every generation that the log has seen, ours or another store's."""
+    totals = trip.totals()
+    trip.ok("groups", "reset", "--group", trip.group, "--to-offset", "0", "--execute")
+    trip.run()
+    for file in (trip.folder / ".playhead").glob("store.db*"):
+        file.unlink()
+    trip.cli("run", "--until-caught-up")
+    done = trip.cli("rewind", "distance", "--to-earliest", "--topic", f"{trip.topic}:0")
+    refused(done, "begins anew, in every partition")
+    shown = trip.json("rewind", "distance", "--to-earliest")
+    assert not shown["executed"]
+    assert shown["partitions"][0]["prior_offset"] >= 681
+    assert trip.cli("status").code == 1
+    if crash:
+        assert trip.cli(
+            "rewind", "distance", "--to-earliest", "--execute", PLAYHEAD_CRASH=crash
+        ).code
+        done = trip.cli("run", "--until-caught-up")
+        refused(done, "The store is gone", "rewind distance@miles --to-earliest --execute")
+    done = trip.json("rewind", "distance", "--to-earliest", "--execute")
+    generation = 4 if crash else 3
+    assert (done["generation"], done["cursor"][trip.topic]) == (generation, [0])
+    trip.run()
+    assert trip.totals() == totals
+    told = [headers(r)["playhead-generation"] for r in trip.records(OUTPUT)]
+    assert told == ["1"] * 681 + ["2"] * 681 + [str(generation)] * 681
+    trip.run()
+    assert len(trip.records(OUTPUT)) == 3 * 681
+
+
 @pytest.mark.parametrize("log", ["local", "kafka"])
 def test_what_changes_under_a_running_worker_is_refused(make_trip: MakeTrip, log: str) -> None:
     def recreate(trip: Trip) -> None:

@@ -99,7 +99,7 @@ def test_a_broker_that_is_killed_is_waited_for(
         assert trip.cursor() < 681
         try:
             for file in (told, told_idle):
-                wait_for(lambda file=file: WAITS in file.read_text(), "it to say so")
+                wait_for(lambda file=file: WAITS in file.read_text(), f"{file} to say so", 100)
             stopped.terminate()  # a stop reaches a worker that waits
             assert stopped.wait(10) == 130
             away = idle.cli("run", "--until-caught-up")  # a command that only begins does not wait

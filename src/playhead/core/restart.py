@@ -114,7 +114,8 @@ def _without_cursor(s: Situation) -> Decision:
         s.first,
         f"the store has no cursor for {s.version}, but the log has: {s.told()}. "
         "The store is gone, or this is another one.",
-        "Restore the store, or name the right one with --store.",
+        "Restore the store, or name the right one with --store. If it is gone for good, begin "
+        f"anew: playhead rewind {s.version} --to-earliest --execute.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from playhead.core import outputs
@@ -126,7 +126,10 @@ class Resolver:
         self.store.journal.note("restart", self._name, content)
 
     def _first_start(self, seat: Seat, at: int) -> None:
-        after = Cursor(at, 1, 0)
+        self._insert(seat, Cursor(at, 1, 0), "first start")
+
+    def _insert(self, seat: Seat, after: Cursor, why: str) -> None:
+        """Insert the cursor row of a partition that has none."""
         move = Move(
             place=seat.place,
             before=seat.cursor,
@@ -134,11 +137,11 @@ class Resolver:
             epoch=seat.epoch,
             content=pack(Content()),
             upstream=self._upstream(),
-            why="first start",
+            why=why,
         )
         self.store.ledger.begin(self._name, seat.place, self.task.topic.id, move)
         seat.cursor = after
-        seat.history = [Generation(1, at, None, move.upstream)]
+        seat.history = [Generation(after.generation, after.next, None, move.upstream)]
 
     def _upstream(self) -> Upstream:
         """Return the generations of the versions that write the source, as they are now."""
@@ -195,15 +198,28 @@ class Resolver:
             )
         return self._rewind(seat, Decision(Act.REWIND, to, self.task.why))
 
-    def begin_anew(self, seat: Seat) -> None:
-        """Begin on a topic that was made again: nothing that was made of the old one counts."""
+    def begin_anew(self, seat: Seat, found: Iterable[Committed | None]) -> None:
+        """Begin at the earliest with nothing, where topic or store is not the one it was.
+
+        Of a topic that was made again nothing counts that was made of the old one. A store that
+        was lost has no cursor: its row comes behind every generation that the log has seen.
+        """
         to = self.task.rewind[seat.place.partition]
-        generation = seat.cursor.generation + 1
-        seat.history = self.store.ledger.generations(self._name)[seat.place.partition]
+        seen = [c.checkpoint for c in found if c is not None and c.checkpoint is not None]
+        newest = max((c.generation for c in seen if c.version == self._name), default=0)
+        generation = (seat.cursor.generation or newest) + 1
         checkpoint = Checkpoint(self.store.ledger.id, self._name, generation, 0, to)
-        self.member.commit({seat.place.partition: Committed(to, str(checkpoint))})
+        intent = {seat.place.partition: Committed(to, str(checkpoint))}
+        if self.task.publishes and not seat.cursor.generation:
+            self.member.publish([], intent)  # the witness, too, still names the store that is gone
+        else:
+            self.member.commit(intent)
         self.tell(Step("rewind intent"))
-        self._begin(seat, to, Restored(rows=no_rows(self.task)), why=self.task.why)
+        if seat.cursor.generation:
+            seat.history = self.store.ledger.generations(self._name)[seat.place.partition]
+            self._begin(seat, to, Restored(rows=no_rows(self.task)), why=self.task.why)
+        else:
+            self._insert(seat, Cursor(to, generation, 0), self.task.why)
         self.tell(Step("rewind stored"))
 
     def _rewind(self, seat: Seat, decision: Decision) -> Committed:

@@ -69,7 +69,7 @@ class Session:
             # 7. The restart table. 8. Commit K again where it differs.
             seat = Seat(place, standing.cursor if standing else Cursor(0, 0, 0), epoch)
             if self.task.anew:
-                resolver.begin_anew(seat)
+                resolver.begin_anew(seat, committed[place.partition])
             else:
                 resolver.resolve(seat, *committed[place.partition])
             check_position(self.task, place, seat.cursor, retained.get(place.partition))

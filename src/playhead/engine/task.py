@@ -30,7 +30,8 @@ class Task:
         accept_gap: Whether the user accepted a skip in so many words.
         rewind: Offsets to rewind to, by partition, once nothing is pending; empty: none.
         why: Why it is rewound, for the audit.
-        anew: Whether the source was made again, and the rewind begins on the new one from nothing.
+        anew: Whether the source was made again, or the store was lost: the rewind begins from
+            nothing.
         outputs: Its physical topics, as they were when the task was made.
         writers: The app's versions that write the source, as ``pipeline@label``.
         rules: When snapshots are saved, and how long deltas are kept.

@@ -74,13 +74,14 @@ def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> R
         Refused: Something runs, the code has changed, or a target lies ahead of the cursor.
         OffsetOutOfRange: A target is not retained, or the state as of it cannot be had.
     """
-    with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+    must_exist = request.target.word != "earliest"  # that one makes good for a store that is gone
+    with (
+        closing(project.open_log()) as log,
+        closing(project.open_store(must_exist=must_exist)) as store,
+    ):
         known = Known.read(project, store)
-        row = recorded(known, request.name)
+        row = _lost_with_the_store(known, project, log, request) or recorded(known, request.name)
         versions.refuse_changed(row, known.version(row.name), project)
-        if request.target.word == "earliest" and request.execute:
-            row = _outputs_anew(log, store, row)
-            known = Known.read(project, store)
         moves = _moves(log, store, row, request)
         info = log.describe_group(row.group)
         if info.members:
@@ -91,11 +92,15 @@ def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> R
             )
         if not request.execute:
             return _result(store, row, moves, executed=False)
-        task = versions.task_of(known, project, log, row)
-        why = request.reason or "playhead rewind"
-        anew = _recreated(log, store, row)
+        anew = _from_nothing(log, store, row)
+        if request.target.word == "earliest":
+            row = _whole_again(known, project, log, store, row)
+            known = Known.read(project, store)
         task = replace(
-            task, rewind={p.partition: to for p, (_, to) in moves.items()}, why=why, anew=anew
+            versions.task_of(known, project, log, row),
+            rewind={p.partition: to for p, (_, to) in moves.items()},
+            why=request.reason or "playhead rewind",
+            anew=anew,
         )
         intent = {str(place): to for place, (_, to) in moves.items()}
         run = store.journal.begin_run("rewind", row.name, {"to": intent, "reason": request.reason})
@@ -132,6 +137,17 @@ def _moves(
 ) -> dict[TopicPartition, tuple[int, int]]:
     standings = store.ledger.standings(row.name)
     prior = {TopicPartition(row.source, p): s.cursor.next for p, s in standings.items()}
+    anew = _from_nothing(log, store, row)
+    if anew and (request.target.word != "earliest" or request.partitions):
+        raise Refused(
+            f"the source or the store of {row.name} is not the one that it ran on: nothing that "
+            "it has made counts any more",
+            safe="Nothing was changed.",
+            cure=f"playhead rewind {row.name} --to-earliest --execute begins anew, in every "
+            "partition; or restore what was there.",
+        )
+    if anew:
+        prior |= {place: at for place, at in _committed(log, row).items() if place not in prior}
     if not prior:
         raise ConfigError(f"{row.name} has not run yet", cure="playhead run")
     if request.target.word == "file":
@@ -141,7 +157,6 @@ def _moves(
         places = _places(row, prior, request.partitions)
         offsets = resolved(log, places, prior, request.target)
     held = log.retained(row.source)
-    anew = _recreated(log, store, row)
     for place, to in sorted(offsets.items()):
         kept = held[place.partition]
         if not kept.holds(to, to):
@@ -190,10 +205,51 @@ def _check_read(
             raise ConfigError(f"{place} is not a partition that {row.name} reads")
 
 
-def _recreated(log: Log, store: Store, row: VersionRow) -> bool:
+def _from_nothing(log: Log, store: Store, row: VersionRow) -> bool:
+    """Say whether the source was made again, or the store has lost cursors that the log knows."""
     topic = log.topic(row.source)
-    ids = {s.topic_id for s in store.ledger.standings(row.name).values()}
-    return topic is not None and bool(ids - {topic.id})
+    standings = store.ledger.standings(row.name)
+    ids = {s.topic_id for s in standings.values()}
+    lost = {place.partition for place in _committed(log, row)} - set(standings)
+    return topic is not None and bool(ids - {topic.id} or lost)
+
+
+def _committed(log: Log, row: VersionRow) -> dict[TopicPartition, int]:
+    """Return where the log has the version, in every partition, if it has it in any.
+
+    Only what the version itself committed counts, for this store or for another one.
+    """
+    found = [log.committed(group) for group in (f"{row.group}.witness", row.group)]
+    seen = [c.checkpoint for group in found for c in group.values() if c.checkpoint is not None]
+    if not any(checkpoint.version == row.name for checkpoint in seen):
+        return {}
+    places = [TopicPartition(row.source, p) for p in range(row.partitions)]
+    at = {place: committed.offset for group in found for place, committed in group.items()}
+    return {place: at.get(place, 0) for place in places}
+
+
+def _lost_with_the_store(
+    known: Known, project: Project, log: Log, request: Request
+) -> VersionRow | None:
+    """Return the row that a version had in a store that is gone, if the log knows the version."""
+    pipeline, label = versions.split(request.name)
+    declared = known.pipeline(pipeline)
+    version = known.version(f"{pipeline}@{label or declared.first}")
+    if version.name in known.rows or (not label and known.live(pipeline) is not None):
+        return None
+    row = versions.describe(known, project, log, version)
+    return row if _committed(log, row) else None
+
+
+def _whole_again(
+    known: Known, project: Project, log: Log, store: Store, row: VersionRow
+) -> VersionRow:
+    """Record what the store has lost; forget output topics that are gone."""
+    if row.name in known.rows:
+        return _outputs_anew(log, store, row)
+    stage = "shadow" if known.live(row.pipeline) else "live"
+    version = known.version(row.name)
+    return versions.record(known, project, log, store, version, stage=stage, lost=True)
 
 
 def _outputs_anew(log: Log, store: Store, row: VersionRow) -> VersionRow:
@@ -219,6 +275,6 @@ def _result(
 ) -> Rewound:
     standings = store.ledger.standings(row.name)
     cursors = [standings[p].cursor for p in sorted(standings)]
-    generation = max(c.generation for c in cursors)
+    generation = max((c.generation for c in cursors), default=0)
     at = [c.next for c in cursors]
     return Rewound(row.name, row.group, moves, generation, at, row.source, executed)

@@ -215,9 +215,18 @@ def describe(known: Known, project: Project, log: Log, version: Version) -> Vers
 
 
 def record(
-    known: Known, project: Project, log: Log, store: Store, version: Version, *, stage: str
+    known: Known,
+    project: Project,
+    log: Log,
+    store: Store,
+    version: Version,
+    *,
+    stage: str,
+    lost: bool = False,
 ) -> VersionRow:
     """Record a version, with its physical tables and topics.
+
+    ``lost`` says that it ran on a store that is gone: its groups and topics in the log are its own.
 
     Raises:
         Refused: A physical name is taken by something that the catalog does not know.
@@ -226,7 +235,15 @@ def record(
     owners = {r.app for r in known.rows.values() if r.pipeline == row.pipeline}
     if owners - {row.app}:
         raise Refused(f"pipeline {row.pipeline} belongs to app {', '.join(owners)} in this store")
-    _refuse_lost_store(log, store, row)
+    if not lost:
+        _refuse_lost_store(log, store, row)
+        _refuse_unknown_topics(log, store, row)
+    store.catalog.record(row)
+    create_topics(log, row, version)
+    return row
+
+
+def _refuse_unknown_topics(log: Log, store: Store, row: VersionRow) -> None:
     shared = {physical for r in store.catalog.versions() for _, physical in r.topics}
     for _, physical in row.topics:
         if log.topic(physical) is not None and physical not in shared:
@@ -235,9 +252,6 @@ def record(
                 safe="It was not written to.",
                 cure="Use another label, or the store that belongs to it.",
             )
-    store.catalog.record(row)
-    create_topics(log, row, version)
-    return row
 
 
 def _refuse_lost_store(log: Log, store: Store, row: VersionRow) -> None:
@@ -257,7 +271,8 @@ def _refuse_lost_store(log: Log, store: Store, row: VersionRow) -> None:
                 where=str(place),
                 safe="Nothing was changed.",
                 cure="Restore the store from a backup, or name the right one with --store. If it "
-                f"is gone for good: give {row.pipeline} a new label, and it begins anew.",
+                "is gone for good, begin anew: "
+                f"playhead rewind {row.name} --to-earliest --execute.",
             )
 
 
