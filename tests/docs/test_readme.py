@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from reading import BLOCK, shell
 from servers import KafkaServer
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MODULE = (ROOT / "src/playhead/example/vehicles.py").read_text(encoding="utf-8")
 
 
@@ -22,22 +21,6 @@ def blocks(section: str) -> list[tuple[str, str]]:
     begin = README.index(f"\n## {section}\n")
     end = README.find("\n## ", begin + 4)
     return BLOCK.findall(README[begin : end if end > 0 else None])
-
-
-def shell(script: str, folder: Path) -> str:
-    """Run a block in a shell, as a reader would; return what it printed on stdout."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euc", f"{script}\npwd > .here" if "cd " in script else script],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def masked(text: str) -> str:
