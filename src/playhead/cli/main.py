@@ -8,7 +8,7 @@ import sys
 import click
 
 from playhead import __version__
-from playhead.cli import groups, own, repair, start, stream, topics
+from playhead.cli import groups, look, own, repair, start, stream, topics
 from playhead.cli.options import Globals, shared
 
 
@@ -44,6 +44,7 @@ for _command in (
     repair.diff,
     repair.promote,
     repair.rollback,
+    look.explain,
     own.rewind,
     own.adopt,
     own.check,

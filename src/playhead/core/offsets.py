@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_RECORD = re.compile(r"(.+)\[(\d+)\]@(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,3 +46,9 @@ class OffsetRange:
     def __str__(self) -> str:
         """Return ``[start, end)``."""
         return f"[{self.start}, {self.end})"
+
+
+def record_place(text: str) -> tuple[TopicPartition, int] | None:
+    """Return partition and offset of ``topic[partition]@offset``, or None if it is not one."""
+    match = _RECORD.match(text)
+    return (TopicPartition(match[1], int(match[2])), int(match[3])) if match else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Records
@@ -57,3 +58,14 @@ def read_one(log: Log, place: TopicPartition, wanted: OffsetRange) -> Records:
     for records in read_all(log, place, wanted, max(1, len(wanted))):
         whole = whole.followed_by(records)
     return whole
+
+
+def next_record(log: Log, place: TopicPartition, position: int, end: int) -> int | None:
+    """Return the offset of the first record at or after a position, or None before ``end``."""
+    with closing(log.reader(place.topic, {place.partition: position})) as reader:
+        while position < end:
+            for records in reader.read(1, READ_TIMEOUT_S):
+                if len(records):
+                    return records.offsets[0] if records.offsets[0] < end else None
+                position = records.next
+    return None

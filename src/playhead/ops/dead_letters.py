@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from playhead.core.lineage import owner
-from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.offsets import OffsetRange, TopicPartition, record_place
 from playhead.engine.events import OnEvent, Step, listener
 from playhead.engine.reading import read_all
 from playhead.engine.worker import Worker, settled
@@ -18,8 +17,6 @@ from playhead.ops.rewind import recorded
 from playhead.ops.versions import Known
 from playhead.ports import DeadLetter, Log, Store, VersionRow
 from playhead.project import Project
-
-_PLACE = re.compile(r"(.+)\[(\d+)\]@(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,12 @@ def skip(project: Project, name: str, wanted: Skip, tell: OnEvent | None = None)
             live.
         BadRecord, FunctionFailed: A record before it fails, too.
     """
-    match = _PLACE.match(wanted.place)
-    if match is None:
+    record = record_place(wanted.place)
+    if record is None:
         raise ConfigError(f"--skip {wanted.place!r}: topic[partition]@offset, as errors name it")
     if not wanted.reason.strip():
         raise ConfigError("--skip wants --reason: the audit keeps why the record was set aside")
-    place, offset = TopicPartition(match[1], int(match[2])), int(match[3])
+    place, offset = record
     with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
         known = Known.read(project, store)
         row = recorded(known, name)

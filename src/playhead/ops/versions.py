@@ -310,13 +310,38 @@ def task_of(
         Refused: It is recorded but not declared here.
         TopicGone, TopicRecreated: Its source or an output is not there any more.
     """
+    outputs = create_topics(log, row, _here(known, row))
+    task = _task(known, project, log, row, {t.name: t.partitions for t in outputs})
+    return replace(task, outputs=outputs, accept_gap=accept_gap)
+
+
+def looking(known: Known, project: Project, log: Log, row: VersionRow) -> Task:
+    """Return a recorded version as a task that computes and writes nothing.
+
+    Raises:
+        Refused: It is recorded but not declared here.
+        CodeChanged: It would compute with other code than the one that ran.
+        TopicGone: Its source is not there any more.
+    """
+    refuse_changed(row, _here(known, row), project)
+    made = [log.topic(physical) for _, physical in row.topics]
+    return _task(known, project, log, row, {t.name: t.partitions for t in made if t is not None})
+
+
+def _here(known: Known, row: VersionRow) -> Version:
     version = known.declared(row.name)
     if version is None:
         raise Refused(
             f"{row.name} is recorded but not declared here",
             cure=f"Declare it again: keep {row.label} with @{row.pipeline}.version.",
         )
-    outputs = create_topics(log, row, version)
+    return version
+
+
+def _task(
+    known: Known, project: Project, log: Log, row: VersionRow, partitions: Mapping[str, int]
+) -> Task:
+    version = _here(known, row)
     bound = replace(version, source=replace(version.source, name=row.source))
     topic = log.topic(row.source)
     if topic is None:
@@ -325,16 +350,13 @@ def task_of(
             safe=f"{row.name} and its results are unchanged.",
             cure="Restore it from an archive, with its offsets.",
         )
-    caller = Caller(bound, {t.name: t.partitions for t in outputs})
     return Task(
         app=known.app.name,
         version=bound,
-        caller=caller,
+        caller=Caller(bound, partitions),
         topic=topic,
         partitions=row.partitions,
         batch_records=project.settings.batch_records,
-        accept_gap=accept_gap,
-        outputs=outputs,
         writers=known.writers(row),
         rules=project.settings.rules,
     )

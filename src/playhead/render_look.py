@@ -1,0 +1,154 @@
+"""What was made of a record, as text and JSON."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from playhead.core.records import Records
+from playhead.errors import PlayheadError
+from playhead.ops.explain import Account, Explained, Rows, Written
+from playhead.render import cell, moment, table
+
+VALUE_MAX = 200
+_FATES = {
+    "processed": "processed",
+    "dead_letter": "a dead letter",
+    "superseded": "skipped: a rewind of what wrote it superseded it",
+    "skipped": "never read",
+    "next": "comes next; this is what it will do",
+    "unavailable": "cannot be told",
+}
+
+
+def text_of(data: bytes | None) -> str | dict[str, str] | None:
+    """Return bytes as text; what is no UTF-8 as base64, marked as such."""
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _short(value: object) -> str:
+    shown = " ".join(cell(value).split())
+    return shown if len(shown) <= VALUE_MAX else shown[: VALUE_MAX - 1] + "…"
+
+
+def _pairs(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_short(value)}" for name, value in row.items()) or "-"
+
+
+def explained(found: Explained) -> str:
+    """Return for people: the record, then version by version its state and what is written."""
+    record = found.record
+    head = f"{record.source.at(record.offsets[0])}  {moment(record.timestamps_ms[0])}"
+    parts = [[head, f"key    {_short(text_of(record.keys[0]))}"]]
+    parts[0].append(f"value  {_short(text_of(record.values[0]))}")
+    parts[0] += [f"{name}  {_short(text_of(value))}" for name, value in _headers(record)]
+    parts += [_account(account) for account in found.accounts]
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def _headers(record: Records) -> Sequence[tuple[str, bytes]]:
+    return record.headers[0] if record.headers else ()
+
+
+def _account(found: Account) -> list[str]:
+    of = found.stage if found.generation is None else f"{found.stage}, gen. {found.generation}"
+    lines = [f"{found.version} ({of}): {_FATES[found.fate]}"]
+    if found.error is not None:
+        lines += [f"  {line}" for line in str(found.error).splitlines()]
+    state = [
+        (slot, *line)
+        for slot, after in found.after.items()
+        for line in _changes(found.before.get(slot, []), after)
+    ]
+    if state:
+        lines.append(table(("STATE", "KEY", "BEFORE", "AFTER"), state))
+    if found.output:
+        rows = [(w.physical, _row(w)) for w in found.output]
+        lines.append(table(("OUTPUT", "ROW"), rows))
+    elif found.fate in {"processed", "next"} and found.error is None:
+        lines.append("no output")
+    return lines
+
+
+def _changes(before: Rows, after: Rows) -> list[tuple[str, str | None, str]]:
+    """Return key, row before and row after, for each row of a slot after the record."""
+    earlier = {_pairs(_key(row)): _pairs(_carried(row)) for row in before}
+    keyed = [(_pairs(_key(row)), row) for row in after]
+    return [(key, earlier.get(key), _pairs(_carried(row))) for key, row in keyed]
+
+
+def _key(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in row.items() if not n.startswith("_")}
+
+
+def _carried(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    carried = {n.removeprefix("_"): v for n, v in row.items() if n.startswith("_")}
+    state = carried.get("state")
+    return state if isinstance(state, Mapping) and len(carried) == 1 else carried
+
+
+def _row(written: Written) -> str:
+    if written.deletes:
+        return f"deleted: {_pairs(written.row) if written.table else _short(text_of(written.key))}"
+    return _pairs(written.row)
+
+
+def explained_content(found: Explained) -> dict[str, Any]:
+    """Return an explanation as JSON has it."""
+    record = found.record
+    return {
+        "pipeline": found.pipeline,
+        "input": {
+            "topic": record.source.topic,
+            "partition": record.source.partition,
+            "offset": record.offsets[0],
+            "timestamp": moment(record.timestamps_ms[0]),
+            "key": text_of(record.keys[0]),
+            "value": text_of(record.values[0]),
+            "headers": {name: text_of(value) for name, value in _headers(record)},
+        },
+        "versions": {a.version.partition("@")[2]: _account_content(a) for a in found.accounts},
+        "remarks": list(found.remarks),
+    }
+
+
+def _account_content(found: Account) -> dict[str, Any]:
+    return {
+        "stage": found.stage,
+        "fate": found.fate,
+        "generation": found.generation,
+        "before": _plain(found.before),
+        "after": _plain(found.after),
+        "output": [
+            {
+                "table" if w.table else "topic": w.output,
+                "physical": w.physical,
+                "row": _plain(w.row),
+                "deletes": w.deletes,
+                **({} if w.table else {"key": text_of(w.key)}),
+            }
+            for w in found.output
+        ],
+        "error": None if found.error is None else _error(found.error),
+    }
+
+
+def _error(error: PlayheadError) -> dict[str, str | None]:
+    return {"message": error.message, "where": error.where, "cure": error.cure}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a column or of a state
+    """Return a value as JSON can hold it."""
+    if isinstance(value, bytes):
+        return text_of(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
