@@ -259,6 +259,10 @@ def test_every_declared_version_is_taken_and_a_reader_reads_what_was_written(
     trip.run()
     found = trip.json("check", "writer", "--records", "50")
     assert (found["topic"], found["records"]) == ("distance_calcs.miles", 50)
+    trip.ok("groups", "reset", "--group", trip.group, "--to-offset", "600", "--execute")
+    trip.run()
+    assert len(trip.records("distance_calcs.miles")) == 681 + 81
+    assert trip.json("check", "writer")["records"] == 681  # what was superseded is not read
 
 
 def test_without_records_there_is_nothing_to_check(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def process(
         Refused: A writer of the source was rewound, and this version keeps state.
     """
     if task.writers:
-        records = upstream.fresh(records, generation)
+        records = upstream.fresh(records, generation.upstream)
     errors = {o: _line(aside[o]) for o in records.offsets if o in aside}
     good = records.where([o not in errors for o in records.offsets]) if errors else records
 

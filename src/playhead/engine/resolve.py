@@ -18,6 +18,7 @@ from playhead.engine.reading import check_retained, read_one
 from playhead.engine.restore import Restored, Restorer, no_rows
 from playhead.engine.snapshots import whole
 from playhead.engine.task import Seat, Task
+from playhead.engine.upstream import known_now
 from playhead.errors import Refused
 from playhead.ports import SKIPPED, Log, Member, Move, Store
 
@@ -144,12 +145,7 @@ class Resolver:
         seat.history = [Generation(after.generation, after.next, None, move.upstream)]
 
     def _upstream(self) -> Upstream:
-        """Return the generations of the versions that write the source, as they are now."""
-        return {
-            f"{writer}[{partition}]": tuple((g.number, g.start) for g in history)
-            for writer in self.task.writers
-            for partition, history in self.store.ledger.generations(writer).items()
-        }
+        return known_now(self.store.ledger, self.task.writers)
 
     def _redo(self, seat: Seat, decision: Decision) -> None:
         """Compute the published batch again, publish nothing, and store it.

@@ -9,23 +9,33 @@ the table converges; with state they would count twice, so the reader refuses an
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from playhead.core.lineage import Generation, owner
+from playhead.core.lineage import Upstream, owner
 from playhead.core.records import Headers, Records
 from playhead.core.slots import Slots
 from playhead.engine.task import Task
 from playhead.errors import Refused
+from playhead.ports import Ledger
 
 SLOT = "upstream"
 _SOURCE = re.compile(rb"\[(\d+)\]@(\d+)\Z")
 
 
-def fresh(records: Records, generation: Generation) -> Records:
+def known_now(ledger: Ledger, writers: Sequence[str]) -> Upstream:
+    """Return the generations of the versions that write a source, as they are now."""
+    return {
+        f"{writer}[{partition}]": tuple((g.number, g.start) for g in history)
+        for writer in writers
+        for partition, history in ledger.generations(writer).items()
+    }
+
+
+def fresh(records: Records, starts: Upstream) -> Records:
     """Return the records that the writer's generations, as known, do not supersede."""
-    starts = generation.upstream
     keep = []
     for headers in records.headers:
         found = _origin(headers)

@@ -6,20 +6,22 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from playhead.core.declare import Version
+from playhead.core.lineage import Upstream
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Records
 from playhead.core.sameness import Unlike, first_unlike
 from playhead.core.slots import Slots, decode
 from playhead.engine.reading import read_all
+from playhead.engine.upstream import fresh, known_now
 from playhead.errors import PlayheadError
 from playhead.ops.check_child import Job, Raised
 from playhead.ops.versions import Known, existing_topic
@@ -131,8 +133,8 @@ def check(
         PlayheadError: The function raises in every run, or there is nothing to run it on.
     """
     done = []
-    for version, source in _chosen(project, request.version):
-        done.append(_check(project, request, (version, source), say))
+    for subject in _chosen(project, request.version):
+        done.append(_check(project, request, subject, say))
         if done[-1].difference is not None:
             break
     return done
@@ -141,13 +143,13 @@ def check(
 def _check(
     project: Project,
     request: Request,
-    of: tuple[Version, str],
+    subject: _Subject,
     say: Callable[[str], None],
 ) -> Checked:
-    version, source = of
+    version, source = subject.version, subject.source
     with closing(project.open_log()) as log:
         existing_topic(log, source)
-        records = list(_sample(log, source, request))
+        records = [subject.counted(some) for some in _sample(log, source, request)]
     if not any(map(len, records)):
         raise PlayheadError(
             f"topic {source} holds no records: there is nothing to check {version.name} on",
@@ -165,24 +167,46 @@ def _check(
     return Checked(version.name, source, sample, runs, rtol, difference)
 
 
-def _chosen(project: Project, name: str) -> list[tuple[Version, str]]:
-    """Return the versions that are meant, each with the physical topic that it reads.
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A version to check: the physical topic that it reads, and what of it does not count.
 
-    Only for a topic that a pipeline of the app writes is the store asked, which version is live.
+    ``skipped`` has the offsets that somebody set aside, by partition; ``starts`` the generations of
+    the versions that write the topic.
     """
+
+    version: Version
+    source: str
+    skipped: Mapping[int, Collection[int]] = field(default_factory=dict)
+    starts: Upstream = field(default_factory=dict)
+
+    def counted(self, records: Records) -> Records:
+        """Return the records that a run would hand to the function."""
+        skipped = self.skipped.get(records.source.partition, ())
+        if skipped:
+            records = records.where([offset not in skipped for offset in records.offsets])
+        return fresh(records, self.starts) if self.starts else records
+
+
+def _chosen(project: Project, name: str) -> list[_Subject]:
+    """Return the versions that are meant; what has run already, and what not, the store says."""
     known = Known(project.app, {})
     pipeline, at, _ = name.partition("@")
     chosen = [known.version(name)] if at else list(known.pipeline(pipeline).versions.values())
-    if any(known.app.writers(version.source) for version in chosen):
-        try:
-            store = project.open_store(must_exist=True)
-        except PlayheadError as error:
-            if type(error) is not PlayheadError:  # it has run, and the store cannot be asked
-                raise
-        else:
-            with closing(store):
-                known = Known.read(project, store)
-    return [(version, known.source(version)) for version in chosen]
+    try:
+        store = project.open_store(must_exist=True)
+    except PlayheadError as error:
+        if type(error) is not PlayheadError:  # it has run, and the store cannot be asked
+            raise
+        return [_Subject(version, known.source(version)) for version in chosen]
+    with closing(store):
+        known, found = Known.read(project, store), []
+        for version in chosen:
+            source = known.source(version)
+            writers = known.writers_of(source)
+            skipped = store.history.skips(version.name)
+            found.append(_Subject(version, source, skipped, known_now(store.ledger, writers)))
+        return found
 
 
 def _sample(log: Log, topic: str, request: Request) -> Iterator[Records]:

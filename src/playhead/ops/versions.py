@@ -78,7 +78,11 @@ class Known:
 
     def writers(self, row: VersionRow) -> tuple[str, ...]:
         """Return the recorded versions that write what this one reads."""
-        return tuple(r.name for r in self.rows.values() if row.source in dict(r.topics).values())
+        return self.writers_of(row.source)
+
+    def writers_of(self, topic: str) -> tuple[str, ...]:
+        """Return the recorded versions that write a physical topic."""
+        return tuple(r.name for r in self.rows.values() if topic in dict(r.topics).values())
 
     def readers(self, pipeline: str) -> list[str]:
         """Return the pipelines of the app that read what this pipeline writes."""
