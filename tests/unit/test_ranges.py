@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from playhead.core.ranges import Place, parse, resolve, timestamp_ms
+from playhead.core.ranges import Place, Wanted, parse, resolve, timestamp_ms
 from playhead.errors import ConfigError
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ def somewhere_else():
         ("1200", Place("offset", 1200)),
         ("+5", Place("plus", 5)),
         ("-5", Place("minus", 5)),
-        ("@2026-11-01", Place("time", NOV_1)),
+        ("@2026-11-01", Place("time", NOV_1, naive=True)),
         ("@2026-11-01T02:00:00+02:00", Place("time", NOV_1)),
         ("@-48h", Place("time", NOV_1 + 12 * HOUR)),
         ("@-1.5h", Place("time", NOV_1 + 60 * HOUR - HOUR * 3 // 2)),
@@ -112,6 +112,29 @@ def test_what_is_no_time(text):
 )
 def test_where_a_place_is(text, expected):
     assert resolve(parse(text, NOW), 100, 900, 500, 333) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "naive"),
+    [
+        ("@2026-11-01", True),
+        ("@20261101", True),
+        ("@2026-11-01T00:00Z", False),
+        ("@2026-11-01T00:00+01:00", False),
+        ("@1793491200", False),
+        ("@-48h", False),
+        ("700", False),
+    ],
+)
+def test_a_time_without_a_zone_is_marked_for_it_was_read_as_utc(text, naive):
+    assert parse(text, NOW).naive is naive
+
+
+def test_what_was_asked_for_is_kept_in_the_users_words():
+    assert Wanted().words == {}
+    assert Wanted("@-2h", "+5", state_from_base=True).words == {
+        "from": "@-2h", "to": "+5", "state_from": "base",
+    }  # fmt: skip
 
 
 def test_no_record_at_or_after_a_time_is_the_end():

@@ -10,6 +10,7 @@ import click
 from playhead import __version__
 from playhead.cli import groups, look, own, repair, start, stream, topics
 from playhead.cli.options import Globals, shared
+from playhead.cli.replay import replay
 
 
 @click.group(
@@ -40,7 +41,7 @@ for _command in (
     stream.query,
     groups.groups,
     repair.plan,
-    repair.replay,
+    replay,
     repair.diff,
     repair.promote,
     repair.rollback,

@@ -1,4 +1,4 @@
-"""``plan replay diff promote rollback``."""
+"""``plan diff promote rollback``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from playhead.cli.options import Globals, out, say, shared
-from playhead.cli.stop import until_stopped
 from playhead.cli.stream import teller
 
 if TYPE_CHECKING:
@@ -97,54 +96,6 @@ def _plan_text(found: Plan) -> str:
     lines += [f"refused: {r.subject}: {r.reason}. {r.cure}" for r in found.refused]
     lines += list(found.remarks)
     return "\n".join(lines or ["nothing to do"])
-
-
-@click.command(epilog="Example: playhead replay distance@km")
-@click.argument("versions", nargs=-1, required=True, metavar="PIPELINE@VERSION...")
-@click.option("--to", help="End before the live cursor: N, +N, -N, @TIME, @-48h [live].")
-@click.option("--reason", help="For the audit.")
-@shared
-def replay(
-    settings: Globals, versions: tuple[str, ...], to: str | None, reason: str | None
-) -> None:
-    """Read history into shadow versions, up to where live stands; live goes on.
-
-    Killed at any point, the same command resumes. A shadow whose code has changed is rewound to
-    its start and replayed anew.
-    """
-    from playhead.ops.replay import Request
-    from playhead.ops.replay import replay as op
-    from playhead.render import as_json, table
-
-    request = Request(versions, to, reason)
-    done, stopped = until_stopped(
-        lambda stop: op(settings.project(), request, stop, teller(settings), say)
-    )
-    if settings.json:
-        content = [
-            {
-                "pipeline": r.version.partition("@")[0],
-                "version": r.version.partition("@")[2],
-                "records": r.records,
-                "dead_letters": r.dead_letters,
-                "cursor": {r.topic: r.cursor},
-                "elapsed_s": r.elapsed_s,
-                "records_per_s": round(r.records / r.elapsed_s) if r.elapsed_s else None,
-                "resumed": r.resumed,
-            }
-            for r in done
-        ]
-        out(as_json({"replays": content}))
-    else:
-        rows = [
-            (*r.version.split("@"), r.records, r.topic, r.cursor, f"{r.elapsed_s:.1f} s")
-            for r in done
-        ]
-        out(table(("PIPELINE", "VERSION", "RECORDS", "TOPIC", "CURSOR", "ELAPSED"), rows))
-        for r in done:
-            say(f"next: playhead diff {r.version.partition('@')[0]}")
-    if stopped:
-        sys.exit(130)
 
 
 @click.command(epilog='Example: playhead diff distance --expect "distance = base.distance * 1.6"')

@@ -9,16 +9,46 @@ from datetime import UTC, datetime, timedelta
 from playhead.errors import ConfigError
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_EPOCH = re.compile(r"\d{9,17}\Z")
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)([smhd])\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place as the user wrote it; ``kind`` is word, offset, plus, minus or time."""
+    """A place as the user wrote it; ``kind`` is word, offset, plus, minus or time.
+
+    ``naive`` marks a time without a zone, which was read as UTC.
+    """
 
     kind: str
     number: int = 0
     word: str = ""
+    naive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The part of history that a replay is asked for, in the user's words.
+
+    Attributes:
+        start: Where to begin to write; None: at the start.
+        to: Where to end; None: where live stands.
+        clamp: Whether a place outside of what is retained becomes the nearest that is.
+        state_from_base: Whether state begins with base's, not with what the version's own code
+            makes of everything before ``start``.
+    """
+
+    start: str | None = None
+    to: str | None = None
+    clamp: bool = False
+    state_from_base: bool = False
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What was asked for, as the intent of a run keeps it; empty where nothing was."""
+        said = {"from": self.start, "to": self.to}
+        said |= {"state_from": "base"} if self.state_from_base else {}
+        return {name: text for name, text in said.items() if text is not None}
 
 
 def parse(text: str, now: datetime) -> Place:
@@ -34,7 +64,7 @@ def parse(text: str, now: datetime) -> Place:
     if text in {"start", "end", "live"}:
         return Place("word", word=text)
     if text.startswith("@"):
-        return Place("time", _milliseconds(text[1:], now))
+        return Place("time", _milliseconds(text[1:], now), naive=_naive(text[1:]))
     if re.fullmatch(r"\d+", text):
         return Place("offset", int(text))
     if re.fullmatch(r"[+-]\d+", text):
@@ -55,13 +85,19 @@ def _milliseconds(text: str, now: datetime) -> int:
     return timestamp_ms(text)
 
 
+def _naive(text: str) -> bool:
+    if _AGO.match(text) or _EPOCH.match(text):
+        return False
+    return datetime.fromisoformat(text).tzinfo is None
+
+
 def timestamp_ms(text: str) -> int:
     """Return a time as milliseconds since 1970: ISO-8601, or epoch in s, ms or µs by length.
 
     Raises:
         ConfigError: It is neither.
     """
-    if re.fullmatch(r"\d{9,17}", text):
+    if _EPOCH.match(text):
         number = int(text)
         return number * 1000 if len(text) <= 11 else number // (1 if len(text) <= 14 else 1000)
     try:

@@ -71,7 +71,8 @@ def run_batch(session: Session, batches: Sequence[Records]) -> tuple[str, Counts
             session.store, session.task, session.seats[move.place.partition], session.tell
         )
     counts = sum((move.counts for move in moves), Counts())
-    session.tell(BatchDone(session.name, counts.records, session.positions))
+    times_ms = {b.source.partition: max(b.timestamps_ms) for b in batches if len(b)}
+    session.tell(BatchDone(session.name, counts.records, session.positions, times_ms))
     if computed.failed:
         raise computed.failed
     return stage, counts

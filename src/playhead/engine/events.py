@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Every point between two durable effects: of a batch, a snapshot, a restore, a rewind, a skip, a
 # swap. The crash matrix of the tests kills a process at each of them.
@@ -83,12 +83,33 @@ class Restarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A worker reads up to a bound; told when it begins, and whenever the bound has moved.
+
+    Attributes:
+        version: Who reads.
+        positions: Where it stands, by partition.
+        bound: Where it ends.
+        moves: Whether the bound goes on moving.
+    """
+
+    version: str
+    positions: dict[int, int]
+    bound: dict[int, int]
+    moves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BatchDone:
-    """A batch was committed: log and store hold it."""
+    """A batch was committed: log and store hold it.
+
+    ``times_ms`` has the newest event time among the batch's records, by partition.
+    """
 
     version: str
     records: int
     positions: dict[int, int]
+    times_ms: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +120,7 @@ class SessionOver:
     why: str
 
 
-Event = Step | Waiting | Recovered | Warned | Restarted | BatchDone | SessionOver
+Event = Step | Waiting | Recovered | Warned | Restarted | Reading | BatchDone | SessionOver
 OnEvent = Callable[[Event], None]
 
 

@@ -8,16 +8,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from playhead.core.offsets import OffsetRange
-from playhead.core.records import Records
 from playhead.engine.batch import run_batch
-from playhead.engine.events import OnEvent
+from playhead.engine.capped import Bound, Capped, Fixed, Pace
+from playhead.engine.events import OnEvent, Reading
 from playhead.engine.leases import LeaseKeeper
 from playhead.engine.patience import Patience
 from playhead.engine.preconditions import Watch
 from playhead.engine.session import Session
 from playhead.engine.task import Task
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreLost
-from playhead.ports import Log, Reader, Store
+from playhead.ports import Log, Store
 
 IDLE_S = 0.2
 
@@ -49,28 +49,33 @@ class Worker:
         open_store: Callable[[], Store],
         tell: OnEvent,
         stop: threading.Event | None = None,
+        *,
+        max_rate: float | None = None,
     ) -> None:
-        """Prepare; `run` does the work until ``stop`` is set."""
+        """Prepare; `run` does the work until ``stop`` is set, at ``max_rate`` records a second."""
         self.task = task
         self._open_log = open_log
         self._open_store = open_store
         self._tell = tell
         self.stop = stop or threading.Event()
+        self._pace = Pace(max_rate) if max_rate else None
 
-    def run(self, bound: Mapping[int, int] | None = None) -> Summary:
+    def run(self, bound: Mapping[int, int] | Bound | None = None) -> Summary:
         """Run until ``bound`` is reached, `stop` is set, or the stage is no longer the same.
 
         A log or a store that is away for a while is waited for; what was not committed then is
         dropped, and a new session finds out where to go on.
 
         Args:
-            bound: The position to stop at, by partition; None runs on.
+            bound: The position to stop at, by partition, or a bound that moves; None runs on.
 
         Raises:
             Refused: Another process runs the version, or the start sequence said no.
             BadRecord, FunctionFailed: A record or the function stops the pipeline.
         """
         summary = Summary()
+        if isinstance(bound, Mapping):
+            bound = Fixed(bound)
         name = f"worker/{self.task.version.name}/0"
         with closing(self._open_store()) as store:
             ledger = store.ledger.id
@@ -116,31 +121,32 @@ class Worker:
         session: Session,
         keeper: LeaseKeeper,
         patience: Patience,
-        how_far: tuple[Mapping[int, int] | None, Summary],
+        how_far: tuple[Bound | None, Summary],
     ) -> None:
         bound, summary = how_far
-        positions = {
-            p: at for p, at in session.positions.items() if bound is None or at < bound.get(p, at)
-        }
         summary.cursor = session.positions
         summary.stage = stage = session.stage()
         if _reached(session, bound):
             patience.over()
             return
         watch = Watch(session.log, self.task)
-        with closing(session.log.reader(self.task.topic.name, positions)) as reader:
+        most = self.task.batch_records
+        most = self._pace.batch(most) if self._pace else most
+        with closing(self._reader(session, bound)) as reader:
             while not self.stop.is_set() and not _reached(session, bound):
                 keeper.check()
                 watch.look()
                 with watch.named({p: seat.cursor for p, seat in session.seats.items()}):
                     if session.member is not None:
                         session.member.ensure()
-                    batches = self._read(reader, bound)
+                    batches = reader.read(most, IDLE_S)
                 if batches:
                     now, counts = run_batch(session, batches)
                     summary.records += counts.records
                     summary.dead += counts.dead
                     summary.cursor = session.positions
+                    if self._pace:
+                        self.stop.wait(self._pace.spend(counts.records + counts.dead))
                 else:
                     now = session.stage()
                 patience.over()
@@ -148,18 +154,22 @@ class Worker:
                 if now != stage:
                     return
 
-    def _read(self, reader: Reader, bound: Mapping[int, int] | None) -> list[Records]:
-        """Read the next batch, cut at the bound; a partition at its bound gives none."""
-        found = reader.read(self.task.batch_records, IDLE_S)
+    def _reader(self, session: Session, bound: Bound | None) -> Capped:
+        """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
+        topic = self.task.topic.name
         if bound is None:
-            return found
-        cut: list[Records] = []
-        for records in found:
-            end = bound.get(records.source.partition, 0)
-            first = records.offsets[0] if len(records) else records.next - 1
-            if first < end:
-                cut.append(records.before(end))
-        return cut
+            return Capped(session.log, topic, session.positions, None, self.stop.wait)
+        moves = not isinstance(bound, Fixed)
+        told: list[Mapping[int, int]] = []
+
+        def now() -> Mapping[int, int]:
+            at = bound.now(session.store)
+            if at not in told:
+                told[:] = [at]
+                self._tell(Reading(session.name, session.positions, dict(at), moves))
+            return at
+
+        return Capped(session.log, topic, session.positions, now, self.stop.wait, moves=moves)
 
 
 @contextmanager
@@ -187,10 +197,10 @@ def settled(
         store.close()
 
 
-def _reached(session: Session, bound: Mapping[int, int] | None) -> bool:
-    if bound is None:
+def _reached(session: Session, bound: Bound | None) -> bool:
+    if not isinstance(bound, Fixed):
         return False
-    return all(at >= bound.get(p, at) for p, at in session.positions.items())
+    return all(at >= bound.at.get(p, at) for p, at in session.positions.items())
 
 
 def ends(retained: Mapping[int, OffsetRange]) -> dict[int, int]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 
-from playhead.core import ranges
 from playhead.core.declare import Version
-from playhead.core.offsets import OffsetRange
 from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
+from playhead.core.ranges import Wanted
 from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
-from playhead.ops import versions
+from playhead.ops import bounds, versions
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow, shown_columns
 from playhead.project import Project
@@ -57,7 +55,7 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
             remarks += _other_libraries(row, environment(version, project.root))
         if version.name == live.name or (row is not None and row.stage == "retired"):
             continue  # a retired one comes back by rollback, or by a replay that names it
-        part = of_version(known, project, log, store, version)
+        part = of_version(known, project, (log, store), version)
         steps += part.steps
         refused += part.refused
         if not part.steps and not part.refused and row and row.stage == "shadow":
@@ -79,13 +77,17 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
 def of_version(
     known: Known,
     project: Project,
-    log: Log,
-    store: Store,
+    where: tuple[Log, Store],
     version: Version,
-    *,
-    to: str | None = None,
+    wanted: Wanted | None = None,
 ) -> Plan:
-    """Return what a replay of one version would do, to the live cursor or to ``to``."""
+    """Return what a replay of one version would do, to the live cursor or as ``wanted``.
+
+    Raises:
+        ConfigError: What is wanted is not a place.
+        OffsetOutOfRange: It is not retained.
+    """
+    log, store = where
     live = known.live(version.pipeline)
     if live is None:
         reason = f"nothing of {version.pipeline} is live"
@@ -101,7 +103,7 @@ def of_version(
     topic = row.source if row else described.source
     retained = log.retained(topic)
     live_at = {p: s.cursor.next for p, s in store.ledger.standings(live.name).items()}
-    bound, remark = _bound(log, topic, retained, live_at, to)
+    bound, remarks = bounds.end(log, topic, retained, live_at, wanted or Wanted())
     generations = store.ledger.generations(version.name)
     facts = Facts(
         version=version.name,
@@ -120,65 +122,10 @@ def of_version(
         start={p: min(g.start for g in gs) for p, gs in generations.items()},
         bound=bound,
         retained=retained,
-        from_times_ms=_first_times(log, topic, retained),
+        from_times_ms=bounds.times(log, topic, {p: held.start for p, held in retained.items()}),
     )
     planned = plan_version(facts)
-    return Plan(planned.steps, planned.refused, (remark,) if remark else ())
-
-
-def _bound(
-    log: Log,
-    topic: str,
-    retained: Mapping[int, OffsetRange],
-    live_at: Mapping[int, int],
-    to: str | None,
-) -> tuple[dict[int, int], str | None]:
-    """Return where a replay ends: never beyond the live cursor, whatever the user said."""
-    bound = {p: live_at.get(p, held.start) for p, held in retained.items()}
-    if to is None:
-        return bound, None
-    wanted = places(log, topic, retained, live_at, to)
-    cut = [f"{topic}[{p}] {at} → {bound[p]}" for p, at in wanted.items() if at > bound[p]]
-    remark = f"cut to where live stands: {', '.join(cut)}" if cut else None
-    return {p: min(at, bound[p]) for p, at in wanted.items()}, remark
-
-
-def places(
-    log: Log,
-    topic: str,
-    retained: Mapping[int, OffsetRange],
-    live_at: Mapping[int, int],
-    text: str,
-) -> dict[int, int]:
-    """Return the offset that a place means in each partition.
-
-    Raises:
-        ConfigError: The text is not a place.
-    """
-    place = ranges.parse(text, datetime.now(UTC))
-    times: Mapping[int, int | None] = {}
-    if place.kind == "time":
-        times = log.offset_at(topic, place.number)
-    return {
-        p: ranges.resolve(place, held.start, held.end, live_at.get(p, held.end), times.get(p))
-        for p, held in retained.items()
-    }
-
-
-def _first_times(
-    log: Log, topic: str, retained: Mapping[int, OffsetRange]
-) -> dict[int, int | None]:
-    """Return the time of the first record of each partition, where it can be read at once."""
-    found: dict[int, int | None] = dict.fromkeys(retained)
-    for partition, held in retained.items():
-        if len(held):
-            reader = log.reader(topic, {partition: held.start})
-            try:
-                for records in reader.read(1, 1.0):
-                    found[partition] = records.timestamps_ms[0] if len(records) else None
-            finally:
-                reader.close()
-    return found
+    return Plan(planned.steps, planned.refused, remarks)
 
 
 def _other_libraries(row: VersionRow, here: Mapping[str, str]) -> Iterator[str]:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
 
 from playhead.core.lineage import first_start
-from playhead.core.plan import Anew, Plan, Record, Replay, Revive
+from playhead.core.plan import Anew, Plan, Record, Replay, Revive, Step
+from playhead.core.ranges import Wanted
+from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, listener
 from playhead.engine.worker import Summary, Worker, settled
-from playhead.errors import Refused
+from playhead.errors import ConfigError, PlayheadError, Refused
+from playhead.ops import bounds, versions
 from playhead.ops import plan as planning
-from playhead.ops import versions
+from playhead.ops.abreast import abreast
+from playhead.ops.diff import Difference, diff
+from playhead.ops.diff import Request as DiffRequest
 from playhead.ops.mirror import MirrorThread
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store
+from playhead.ports import Log, RunRow, Store
 from playhead.project import Project
 
 
@@ -50,13 +57,39 @@ class Request:
 
     Attributes:
         names: ``pipeline@label``, one or more.
-        to: Where to end, if before the live cursor.
+        wanted: Which part of history.
         reason: For the audit.
+        follow: Whether to go on behind live until stopped.
+        max_rate: Most records a second, of each version; None: as fast as it goes.
     """
 
     names: Sequence[str]
-    to: str | None = None
+    wanted: Wanted = field(default_factory=Wanted)
     reason: str | None = None
+    follow: bool = False
+    max_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A replay with everything open that it needs."""
+
+    project: Project
+    log: Log
+    store: Store
+    request: Request
+    stop: threading.Event
+    tell: OnEvent
+    say: Callable[[str], None]
+
+    def worker(self, name: str) -> Worker:
+        """Return a worker of a recorded version."""
+        known = Known.read(self.project, self.store)
+        task = versions.task_of(known, self.project, self.log, known.rows[name])
+        project, rate = self.project, self.request.max_rate
+        return Worker(
+            task, project.open_log, project.open_store, self.tell, self.stop, max_rate=rate
+        )
 
 
 def replay(
@@ -66,108 +99,190 @@ def replay(
     tell: OnEvent | None = None,
     say: Callable[[str], None] = lambda _sentence: None,
 ) -> list[Replayed]:
-    """Replay each version up to where live stood when it began.
+    """Replay each version up to where live stood when it began; then follow live, if asked to.
 
     Killed at any point, the same command resumes: the shadow goes on from its own cursor, to the
     bound that the interrupted run wrote down.
 
     Raises:
+        ConfigError: A place or a version is none, or what was asked for contradicts itself.
         Refused: Nothing is live, the version is live, or its plan refuses.
     """
+    if request.follow and request.wanted.to is not None:
+        raise ConfigError("--follow goes on behind live, and --to ends before it: say one of them")
     done: list[Replayed] = []
-    tell = listener(tell)
     with (
         closing(project.open_log()) as log,
         closing(project.open_store()) as store,
         MirrorThread(project),
     ):
-        for name in request.names:
-            done.append(_replay(project, log, store, (name, request, stop, tell, say)))
+        job = _Job(project, log, store, request, stop, listener(tell), say)
+        for name in dict.fromkeys(request.names):
+            done.append(_replay(job, name))
             if stop.is_set():
-                break
+                return done
+        if request.follow:
+            done = _follow(job, done)
     return done
 
 
-_Call = tuple[str, Request, threading.Event, OnEvent, Callable[[str], None]]
+def compared(
+    project: Project, names: Iterable[str], say: Callable[[str], None]
+) -> list[Difference]:
+    """Compare each pair of the versions that are of one pipeline, the first named as base.
+
+    Two that cannot be compared are said: the replays are done all the same.
+    """
+    pairs = []
+    for base, head in combinations(dict.fromkeys(names), 2):
+        pipeline, _, label = base.partition("@")
+        other, _, against = head.partition("@")
+        if pipeline != other:
+            continue
+        try:
+            pairs.append(diff(project, DiffRequest(pipeline, label, against)))
+        except PlayheadError as error:
+            say(f"{base} and {head} were not compared: {error.message}")
+    return pairs
 
 
-def _replay(project: Project, log: Log, store: Store, call: _Call) -> Replayed:
-    name, request, stop, tell, say = call
-    known = Known.read(project, store)
+def _replay(job: _Job, name: str) -> Replayed:
+    planned = _planned(job, name)
+    begun = time.monotonic()
+    run, bound = _intent(job, name, planned)
+    summary = Summary()
+    for step in planned.steps:
+        if job.stop.is_set():
+            break
+        summary = _execute(job, step, bound) or summary
+    topic = Known.read(job.project, job.store).rows[name].source
+    result = _result(job, name, topic, (summary, begun))
+    if not job.stop.is_set():
+        job.store.journal.finish_run(run, {"records": summary.records, "cursor": result.cursor})
+    return replace(result, resumed=bound is not None)
+
+
+def _planned(job: _Job, name: str) -> Plan:
+    """Return the plan of a replay, with its remarks said.
+
+    Raises:
+        Refused: The version is live, or the plan refuses.
+    """
+    known = Known.read(job.project, job.store)
     version = known.version(name)
     row = known.rows.get(name)
     if row is not None and row.stage == "live":
         raise Refused(f"{name} is live: a replay fills a shadow", safe="Nothing was changed.")
-    planned = planning.of_version(known, project, log, store, version, to=request.to)
+    planned = planning.of_version(
+        known, job.project, (job.log, job.store), version, job.request.wanted
+    )
     if planned.refused:
         raise planning.refuse(planned.refused)
     for remark in planned.remarks:
-        say(remark)
-    begun = time.monotonic()
-    run, bound = _intent(store, name, planned, request)
-    summary = Summary()
-    for step in planned.steps:
-        match step:
-            case Record():
-                versions.record(known, project, log, store, version, stage="shadow")
-            case Revive():
-                store.catalog.change(replace(known.rows[name], stage="shadow"))
-            case Anew():
-                _anew(project, log, store, name, tell)
-            case Replay():
-                known = Known.read(project, store)
-                task = versions.task_of(known, project, log, known.rows[name])
-                worker = Worker(task, project.open_log, project.open_store, tell, stop)
-                summary = worker.run(bound or step.bound)
-        known = Known.read(project, store)
-    standings = store.ledger.standings(name)
-    cursor = [standings[p].cursor.next for p in sorted(standings)]
-    if not stop.is_set():
-        store.journal.finish_run(run, {"records": summary.records, "cursor": cursor})
-    elapsed_s = time.monotonic() - begun
-    topic = known.source(version)
+        job.say(remark)
+    return planned
+
+
+def _execute(job: _Job, step: Step, bound: Mapping[int, int] | None) -> Summary | None:
+    """Do one step of a plan; ``bound`` is that of the interrupted run that is resumed."""
+    known = Known.read(job.project, job.store)
+    match step:
+        case Record(name):
+            version = known.version(name)
+            versions.record(known, job.project, job.log, job.store, version, stage="shadow")
+        case Revive(name):
+            job.store.catalog.change(replace(known.rows[name], stage="shadow"))
+        case Anew(name):
+            _anew(job, name)
+        case Replay(name):
+            _told(job, step)
+            return job.worker(name).run(bound or step.bound)
+    return None
+
+
+def _told(job: _Job, step: Replay) -> None:
+    if job.request.wanted.words:
+        for sentence in bounds.told(job.log, step.topic, step.ranges):
+            job.say(sentence)
+
+
+def _result(job: _Job, name: str, topic: str, ran: tuple[Summary, float]) -> Replayed:
+    summary, begun = ran
+    standings = job.store.ledger.standings(name)
     return Replayed(
         version=name,
         topic=topic,
         records=summary.records,
-        cursor=cursor,
-        elapsed_s=round(elapsed_s, 3),
-        resumed=bound is not None,
+        cursor=[standings[p].cursor.next for p in sorted(standings)],
+        elapsed_s=round(time.monotonic() - begun, 3),
+        resumed=False,
         dead_letters=summary.dead,
     )
 
 
-def _intent(
-    store: Store, name: str, planned: Plan, request: Request
-) -> tuple[str, dict[int, int] | None]:
+def _follow(job: _Job, caught_up: Sequence[Replayed]) -> list[Replayed]:
+    """Go on behind live, all versions side by side, until stopped or no longer a shadow."""
+    begun = time.monotonic()
+    names = [done.version for done in caught_up]
+    job.say(f"{', '.join(names)}: caught up, following; Ctrl-C stops after the current batch")
+
+    def follow(name: str) -> Summary:
+        summary = job.worker(name).run(Following(name.partition("@")[0]))
+        if not job.stop.is_set():
+            job.say(f"{name} is {summary.stage} now: it follows no more")
+        return summary
+
+    summaries = abreast({name: partial(follow, name) for name in names}, job.stop)
+    found = []
+    for done in caught_up:
+        more = _result(job, done.version, done.topic, (summaries[done.version], begun))
+        found.append(
+            replace(
+                more,
+                records=done.records + more.records,
+                elapsed_s=round(done.elapsed_s + more.elapsed_s, 3),
+                dead_letters=done.dead_letters + more.dead_letters,
+                resumed=done.resumed,
+            )
+        )
+    return found
+
+
+def _intent(job: _Job, name: str, planned: Plan) -> tuple[str, dict[int, int] | None]:
     """Write down what is about to happen; return the run, and an interrupted run's bound."""
-    unfinished = [
-        r
-        for r in store.journal.runs()
-        if r.kind == "replay" and r.subject == name and r.result is None
-    ]
+    request = job.request
     anew = any(isinstance(step, Anew) for step in planned.steps)
-    if unfinished and request.to is None and not anew:
-        found = unfinished[-1].intent.get("bound")
-        if isinstance(found, dict):
-            return unfinished[-1].id, {int(p): int(at) for p, at in found.items()}
+    if not anew and not request.follow:
+        last = _unfinished(job.store.journal.runs(), name)
+        words = request.wanted.words
+        if last is not None and words in ({}, last.intent.get("words", {})):
+            found = last.intent.get("bound")
+            if isinstance(found, Mapping):
+                return last.id, {int(p): int(at) for p, at in found.items()}
     wanted = [step.bound for step in planned.steps if isinstance(step, Replay)]
     bound = {str(p): at for p, at in wanted[0].items()} if wanted else {}
-    intent = {"bound": bound, "reason": request.reason}
-    return store.journal.begin_run("replay", name, intent), None
+    intent = {"bound": bound, "words": request.wanted.words, "reason": request.reason}
+    return job.store.journal.begin_run("replay", name, intent), None
 
 
-def _anew(project: Project, log: Log, store: Store, name: str, tell: OnEvent) -> None:
+def _unfinished(runs: Sequence[RunRow], name: str) -> RunRow | None:
+    """Return the version's last replay, if it was interrupted."""
+    last = [r for r in runs if r.kind == "replay" and r.subject == name][-1:]
+    return last[0] if last and last[0].result is None else None
+
+
+def _anew(job: _Job, name: str) -> None:
     """Rewind a shadow to its start with its new code, then record the code's fingerprint.
 
     In this order: a crash between the two rewinds once more, and never runs new code on old state.
     """
+    project, log, store = job.project, job.log, job.store
     known = Known.read(project, store)
     row = known.rows[name]
     start = {p: first_start(h) for p, h in store.ledger.generations(name).items()}
     task = versions.task_of(known, project, log, row)
     task = replace(task, rewind=start, why="its code has changed")
-    with settled(task, log, project.open_store, tell):
+    with settled(task, log, project.open_store, job.tell):
         described = versions.describe(known, project, log, known.version(name))
         row = replace(
             known.rows[name],

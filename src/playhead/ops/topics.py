@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Records
 from playhead.errors import ConfigError
-from playhead.ops.plan import places
+from playhead.ops.bounds import places
 from playhead.ops.versions import existing_topic, topic_config
 from playhead.ports import Log, TopicInfo
 from playhead.project import Project

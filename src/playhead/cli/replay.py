@@ -1,0 +1,86 @@
+"""``replay``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from playhead.cli.options import Globals, out, say, shared
+from playhead.cli.progress import ProgressBoard
+from playhead.cli.stop import until_stopped
+from playhead.cli.stream import teller
+
+if TYPE_CHECKING:
+    from playhead.ops.replay import Replayed
+
+_PLACES = "start, end, live, N, +N, -N, @TIME, @-48h"
+
+
+@click.command(epilog="Example: playhead replay distance@km")
+@click.argument("versions", nargs=-1, required=True, metavar="PIPELINE@VERSION...")
+@click.option("--to", help=f"End before the live cursor: {_PLACES} [live].")
+@click.option("--follow", is_flag=True, help="Go on behind live until stopped.")
+@click.option("--clamp", is_flag=True, help="Move a place that is not retained to what is.")
+@click.option(
+    "--max-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Most records a second, of each version.",
+)
+@click.option("--reason", help="For the audit.")
+@shared
+def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
+    """Read history into shadow versions, up to where live stands; live goes on.
+
+    Killed at any point, the same command resumes. A shadow whose code has changed is rewound to
+    its start and replayed anew. Of several versions of one pipeline each pair is compared.
+    """
+    from playhead.core.ranges import Wanted
+    from playhead.ops.replay import Request, compared
+    from playhead.ops.replay import replay as op
+    from playhead.render import as_json, difference_content, difference_counts
+
+    wanted = Wanted(to=options["to"], clamp=options["clamp"])
+    request = Request(versions, wanted, options["reason"], options["follow"], options["max_rate"])
+    tell = ProgressBoard(settings, teller(settings))
+    done, stopped = until_stopped(lambda stop: op(settings.project(), request, stop, tell, say))
+    pairs = [] if stopped else compared(settings.project(), versions, say)
+    if settings.json:
+        content: dict[str, Any] = {"replays": [replayed_content(r) for r in done]}
+        if pairs:
+            content["diffs"] = [difference_content(found) for found in pairs]
+        out(as_json(content))
+    else:
+        _show(done)
+        for found in pairs:
+            out(f"{found.head} against {found.base}:")
+            out(difference_counts(found))
+        for r in [] if pairs else done:
+            say(f"next: playhead diff {r.version.partition('@')[0]}")
+    if stopped:
+        sys.exit(130)
+
+
+def replayed_content(done: Replayed) -> dict[str, Any]:
+    """Return what a replay did, as JSON has it."""
+    return {
+        "pipeline": done.version.partition("@")[0],
+        "version": done.version.partition("@")[2],
+        "records": done.records,
+        "dead_letters": done.dead_letters,
+        "cursor": {done.topic: done.cursor},
+        "elapsed_s": done.elapsed_s,
+        "records_per_s": round(done.records / done.elapsed_s) if done.elapsed_s else None,
+        "resumed": done.resumed,
+    }
+
+
+def _show(done: list[Replayed]) -> None:
+    from playhead.render import table
+
+    rows = [
+        (*r.version.split("@"), r.records, r.topic, r.cursor, f"{r.elapsed_s:.1f} s") for r in done
+    ]
+    out(table(("PIPELINE", "VERSION", "RECORDS", "TOPIC", "CURSOR", "ELAPSED"), rows))
