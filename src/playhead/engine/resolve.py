@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
-from playhead.core.lineage import Generation, Upstream
+from playhead.core.lineage import Generation
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Content, pack
 from playhead.core.restart import Act, Decision, Situation, decide
@@ -137,15 +137,12 @@ class Resolver:
             after=after,
             epoch=seat.epoch,
             content=pack(Content()),
-            upstream=self._upstream(),
+            upstream=known_now(self.store.ledger, self.task.writers),
             why=why,
         )
         self.store.ledger.begin(self._name, seat.place, self.task.topic.id, move)
         seat.cursor = after
         seat.history = [Generation(after.generation, after.next, None, move.upstream)]
-
-    def _upstream(self) -> Upstream:
-        return known_now(self.store.ledger, self.task.writers)
 
     def _redo(self, seat: Seat, decision: Decision) -> None:
         """Compute the published batch again, publish nothing, and store it.
@@ -263,7 +260,7 @@ class Resolver:
             counts=restored.counts,
             rows=restored.rows,
             gap_from=gap_from,
-            upstream=self._upstream(),
+            upstream=known_now(self.store.ledger, self.task.writers),
             topic_id=self.task.topic.id if self.task.anew else "",
             why=why,
         )

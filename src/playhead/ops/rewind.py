@@ -249,7 +249,8 @@ def _whole_again(
         return _outputs_anew(log, store, row)
     stage = "shadow" if known.live(row.pipeline) else "live"
     version = known.version(row.name)
-    return versions.record(known, project, log, store, version, stage=stage, lost=True)
+    row = replace(versions.describe(known, project, log, version), stage=stage)
+    return versions.keep(log, store, row, version)
 
 
 def _outputs_anew(log: Log, store: Store, row: VersionRow) -> VersionRow:

@@ -226,11 +226,8 @@ def record(
     version: Version,
     *,
     stage: str,
-    lost: bool = False,
 ) -> VersionRow:
     """Record a version, with its physical tables and topics.
-
-    ``lost`` says that it ran on a store that is gone: its groups and topics in the log are its own.
 
     Raises:
         Refused: A physical name is taken by something that the catalog does not know.
@@ -239,9 +236,13 @@ def record(
     owners = {r.app for r in known.rows.values() if r.pipeline == row.pipeline}
     if owners - {row.app}:
         raise Refused(f"pipeline {row.pipeline} belongs to app {', '.join(owners)} in this store")
-    if not lost:
-        _refuse_lost_store(log, store, row)
-        _refuse_unknown_topics(log, store, row)
+    _refuse_lost_store(log, store, row)
+    _refuse_unknown_topics(log, store, row)
+    return keep(log, store, row, version)
+
+
+def keep(log: Log, store: Store, row: VersionRow, version: Version) -> VersionRow:
+    """Record a version whose groups and topics in the log are known to be its own."""
     store.catalog.record(row)
     create_topics(log, row, version)
     return row
