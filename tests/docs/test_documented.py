@@ -104,3 +104,10 @@ def test_contributing_fits_one_screen_and_names_what_there_is() -> None:
         assert (ROOT / path).exists(), path
     for path in re.findall(r"`((?:core|engine)/\w+\.py)`", text):
         assert (ROOT / "src/playhead" / path).exists(), path
+
+
+def test_what_has_more_to_prove_is_run_by_the_long_proof() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / "tests").glob("*/test_*.py"):
+        if "figures.LONG" in path.read_text(encoding="utf-8").replace('"figures.LONG"', ""):
+            assert str(path.relative_to(ROOT)) in makefile
