@@ -1,4 +1,4 @@
-"""What was made of a record, as text and JSON."""
+"""What was made of a record, and what was done, as text and JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from playhead.core.records import Records
 from playhead.errors import PlayheadError
 from playhead.ops.explain import Account, Explained, Rows, Written
+from playhead.ops.history import Entry, Past
 from playhead.render import cell, moment, table
 
 VALUE_MAX = 200
@@ -152,3 +153,54 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a column or of a st
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
+
+
+_HISTORY = ("STARTED", "KIND", "VERSION", "BY", "OUTCOME", "OFFSETS", "REASON")
+_HISTORY_WIDE = ("ENDED", "FINGERPRINT", "DIGEST", "RUN")
+
+
+def history_rows(found: Past, *, wide: bool) -> tuple[Sequence[str], list[Sequence[object]]]:
+    """Return headings and rows of a history."""
+    rows: list[Sequence[object]] = []
+    for e in found.entries:
+        row = (
+            e.started_at, e.kind, e.version, e.person, e.outcome, _moved(e),
+            None if e.reason is None else _short(e.reason),
+        )  # fmt: skip
+        more = (e.finished_at, e.fingerprint, e.digest, e.id) if wide else ()
+        rows.append((*row, *more))
+    return (*_HISTORY, *(_HISTORY_WIDE if wide else ())), rows
+
+
+def _moved(entry: Entry) -> str | None:
+    """Return from which offsets to which, place by place."""
+    places = sorted({*entry.begin, *entry.end})
+    begin, end = entry.begin, entry.end
+    shown = [
+        f"{place}@{begin[place]}→{end[place]}"
+        if place in begin and place in end
+        else f"{place}@{end.get(place, begin.get(place))}"
+        for place in places
+    ]
+    return " ".join(shown) or None
+
+
+def entry_content(entry: Entry) -> dict[str, Any]:
+    """Return one entry of a history as JSON has it."""
+    pipeline, _, label = entry.version.partition("@")
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "pipeline": pipeline,
+        "version": label,
+        "started_at": entry.started_at,
+        "finished_at": entry.finished_at,
+        "outcome": entry.outcome,
+        "person": entry.person,
+        "reason": entry.reason,
+        "fingerprint": entry.fingerprint,
+        "from_offsets": dict(entry.begin),
+        "to_offsets": dict(entry.end),
+        "digest": entry.digest,
+        "detail": _plain(entry.detail),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import threading
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from playhead.core.checkpoint import Cursor
+from playhead.core.offsets import TopicPartition
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreFailed
 from playhead.ports import Pointer, Store, TableRow, VersionRow
 from stores import (
@@ -408,3 +411,29 @@ def test_a_note_is_one_line_of_the_audit(world: World) -> None:
     store.journal.note("restart", "p@a", {"why": "ø", "at": [1]})
     store.journal.note("gap", "p@b", {})
     assert world.audit() == [("restart", "p@a"), ("gap", "p@b")]
+
+
+def test_the_audit_says_what_when_and_by_whom(world: World) -> None:
+    store = world.open()
+    store.journal.note("restart", "p@a", {"why": "ø", "at": [1], "person": "somebody else"})
+    store.history.skip("p@a", TopicPartition("src.topic", 3), 12, "ticket 7")
+    store.journal.note("gap", "p@b", {})
+    first, second, third = world.open().journal.audit()
+    assert (first.kind, first.subject, first.detail) == ("restart", "p@a", {"why": "ø", "at": [1]})
+    assert (second.kind, second.detail["reason"]) == ("skipped", "ticket 7")
+    assert (third.kind, third.subject, third.detail) == ("gap", "p@b", {})
+    assert {row.person for row in (first, second, third)} == {pwd.getpwuid(os.getuid()).pw_name}
+    times = [datetime.fromisoformat(row.at) for row in (first, second, third)]
+    assert times == sorted(times)
+    assert all(t.tzinfo is not None for t in times)
+
+
+def test_a_run_says_who_began_it_and_when_it_ended(world: World) -> None:
+    store = world.open()
+    ids = [store.journal.begin_run("run", "p@a", {"i": i}) for i in range(2)]
+    store.journal.finish_run(ids[1], {"records": 7})
+    open_run, done = store.journal.runs()
+    assert (open_run.result, open_run.finished_at) == (None, None)
+    assert (done.intent, done.result) == ({"i": 1}, {"records": 7})
+    assert done.person == open_run.person == pwd.getpwuid(os.getuid()).pw_name
+    assert done.started_at <= (done.finished_at or "")

@@ -6,6 +6,7 @@ A pid alone is not enough: pids are used again. A process is its boot, its pid a
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -63,6 +64,20 @@ def _started(pid: int) -> str:
 def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip()
+
+
+def person() -> str:
+    """Return who runs this, for the audit: ``PLAYHEAD_PERSON``, else the system's user name.
+
+    One line without control characters, at most 100 characters.
+    """
+    named = os.environ.get("PLAYHEAD_PERSON", "").strip()
+    if not named:
+        try:
+            named = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container may run under a number that has no name
+            named = f"uid {os.getuid()}"
+    return "".join(c for c in named if c.isprintable())[:100]
 
 
 def this_process() -> Process:

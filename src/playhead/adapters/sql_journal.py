@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from playhead.adapters.process import person
 from playhead.adapters.sql_database import Sql
-from playhead.ports import RunRow
+from playhead.ports import AuditRow, RunRow
 
 
 def now() -> str:
@@ -19,9 +20,22 @@ def now() -> str:
 
 def write_note(sql: Sql, kind: str, subject: str, detail: Mapping[str, object]) -> None:
     """Write one line of the audit, inside the caller's transaction if there is one."""
-    sql.run(
-        "journal.note", at=now(), kind=kind, subject=subject, detail=msgspec.json.encode(detail)
-    )
+    sql.run("journal.note", at=now(), kind=kind, subject=subject, detail=_signed(detail))
+
+
+def _signed(content: Mapping[str, object]) -> bytes:
+    """Return what is written down, and who did it."""
+    return msgspec.json.encode({**content, _PERSON: person()})
+
+
+def _read(content: bytes) -> tuple[dict[str, object], str | None]:
+    """Return what was written down, and who did it, where that is known."""
+    found = msgspec.json.decode(content, type=dict[str, object])
+    by = found.pop(_PERSON, None)
+    return found, by if isinstance(by, str) else None
+
+
+_PERSON = "person"
 
 
 class SqlJournal:
@@ -42,13 +56,13 @@ class SqlJournal:
 
     def begin_run(self, kind: str, subject: str, intent: Mapping[str, object]) -> str:
         """Write the audit row of an intent; return the run's id."""
-        run, content = uuid.uuid4().hex[:12], msgspec.json.encode(intent)
+        run = uuid.uuid4().hex[:12]
         self._sql.run(
             "journal.insert_run",
             id=run,
             kind=kind,
             subject=subject,
-            intent=content,
+            intent=_signed(intent),
             started_at=now(),
         )
         return run
@@ -60,11 +74,17 @@ class SqlJournal:
 
     def runs(self) -> list[RunRow]:
         """Return every run, oldest first."""
-        decode = msgspec.json.decode
-        return [
-            RunRow(i, k, s, decode(intent), decode(result) if result else None, at)
-            for i, k, s, intent, result, at in self._sql.all("journal.runs")
-        ]
+        found = []
+        for run, kind, subject, intent, result, begun, ended in self._sql.all("journal.runs"):
+            wanted, by = _read(intent)
+            done = msgspec.json.decode(result) if result else None
+            found.append(RunRow(run, kind, subject, wanted, done, begun, ended, by))
+        return found
+
+    def audit(self) -> list[AuditRow]:
+        """Return every line of the audit, oldest first."""
+        rows = self._sql.all("journal.audit")
+        return [AuditRow(at, kind, subject, *_read(detail)) for at, kind, subject, detail in rows]
 
     def note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
         """Write one line of the audit."""

@@ -46,6 +46,7 @@ for _command in (
     repair.promote,
     repair.rollback,
     look.explain,
+    look.history,
     own.rewind,
     own.adopt,
     own.check,

@@ -126,28 +126,32 @@ def diff(
 @click.command(epilog="Example: playhead promote distance@km")
 @click.argument("version", metavar="PIPELINE@VERSION")
 @click.option("--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff.")
+@click.option("--reason", help="For the audit.")
 @shared
-def promote(settings: Globals, version: str, accept_diff: str | None) -> None:
+def promote(settings: Globals, version: str, accept_diff: str | None, reason: str | None) -> None:
     """Make a shadow live, in one transaction; live has to be stopped.
 
     Refused unless every difference is explained, or was accepted by the digest of its diff.
     """
     from playhead.ops.promote import promote as op
 
+    told = teller(settings)
     _promoted(
         settings,
-        lambda: op(settings.project(), version, accept_diff=accept_diff, tell=teller(settings)),
+        lambda: op(settings.project(), version, accept_diff=accept_diff, reason=reason, tell=told),
     )
 
 
 @click.command(epilog="Example: playhead rollback distance")
 @click.argument("pipeline")
+@click.option("--reason", help="For the audit.")
 @shared
-def rollback(settings: Globals, pipeline: str) -> None:
+def rollback(settings: Globals, pipeline: str, reason: str | None) -> None:
     """Make the version that was live before live again; it catches up first."""
     from playhead.ops.promote import rollback as op
 
-    _promoted(settings, lambda: op(settings.project(), pipeline, tell=teller(settings)))
+    told = teller(settings)
+    _promoted(settings, lambda: op(settings.project(), pipeline, reason=reason, tell=told))
 
 
 def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:

@@ -88,9 +88,15 @@ def teller(settings: Globals) -> Any:  # noqa: ANN401  a callable of events
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE]...")
 @click.option("--until-caught-up", is_flag=True, help="Stop at what is in the log now.")
 @click.option("--accept-gap", is_flag=True, help="Accept that a group was moved forward.")
+@click.option("--reason", help="For the audit, for example why a gap is accepted.")
 @shared
 def run(
-    settings: Globals, pipelines: tuple[str, ...], *, until_caught_up: bool, accept_gap: bool
+    settings: Globals,
+    pipelines: tuple[str, ...],
+    *,
+    until_caught_up: bool,
+    accept_gap: bool,
+    reason: str | None,
 ) -> None:
     """Run whatever is live, until stopped.
 
@@ -100,7 +106,7 @@ def run(
     from playhead.ops.run import run as op
     from playhead.render import as_json, table
 
-    request = Request(pipelines, until_caught_up, accept_gap)
+    request = Request(pipelines, until_caught_up, accept_gap, reason)
     if not until_caught_up:
         say("running; Ctrl-C stops after the current batch")
     outcome, stopped = until_stopped(

@@ -123,7 +123,14 @@ class Resolver:
 
     def _note(self, seat: Seat, decision: Decision) -> None:
         self.tell(Restarted(self._name, str(seat.place), decision.why))
-        content = {"place": str(seat.place), "act": decision.act.value, "why": decision.why}
+        content = {
+            "place": str(seat.place),
+            "act": decision.act.value,
+            "why": decision.why,
+            "from": seat.cursor.next,
+            "to": decision.to,
+            "reason": self.task.why or None,
+        }
         self.store.journal.note("restart", self._name, content)
 
     def _first_start(self, seat: Seat, at: int) -> None:

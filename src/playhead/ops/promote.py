@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -15,6 +15,7 @@ from playhead.errors import ConfigError, PlayheadError, PromotionRefused, Unexpl
 from playhead.ops import diff as diffing
 from playhead.ops import versions
 from playhead.ops.diff import Difference, Reviewed
+from playhead.ops.journal import now
 from playhead.ops.mirror import refresh
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, Swap, VersionRow
@@ -53,6 +54,8 @@ class _Pair:
     base: VersionRow
     head: VersionRow
     kind: str
+    reason: str | None = None
+    begun_at: str = field(default_factory=now)
 
 
 def promote(
@@ -60,6 +63,7 @@ def promote(
     name: str,
     *,
     accept_diff: str | None = None,
+    reason: str | None = None,
     tell: OnEvent | None = None,
 ) -> Promoted:
     """Make a shadow live, once its differences are explained or accepted.
@@ -73,12 +77,14 @@ def promote(
         known = Known.read(project, store)
         known.version(name)
         pipeline = name.partition("@")[0]
-        pair = _Pair(_live(known, pipeline), _shadow(known, name), "promote")
+        pair = _Pair(_live(known, pipeline), _shadow(known, name), "promote", reason)
         reviewed = _reviewed(store, pair, accept_diff)
         return _swap(project, log, store, pair, (reviewed, listener(tell)))
 
 
-def rollback(project: Project, pipeline: str, *, tell: OnEvent | None = None) -> Promoted:
+def rollback(
+    project: Project, pipeline: str, *, reason: str | None = None, tell: OnEvent | None = None
+) -> Promoted:
     """Make the version that was live before live again: it catches up, then the swap.
 
     Raises:
@@ -95,7 +101,7 @@ def rollback(project: Project, pipeline: str, *, tell: OnEvent | None = None) ->
                 safe="Nothing was changed.",
             )
         name = f"{pipeline}@{pointer.previous}"
-        pair = _Pair(live, known.rows[name], "rollback")
+        pair = _Pair(live, known.rows[name], "rollback", reason)
         return _swap(project, log, store, pair, (None, listener(tell)))
 
 
@@ -245,6 +251,10 @@ def _ready(store: Store, pair: _Pair, sessions: tuple[Session, Session], found: 
         detail={
             "kind": pair.kind,
             "previous": pair.base.name,
+            "reason": pair.reason,
+            "begun_at": pair.begun_at,
+            "fingerprint": pair.head.fingerprint,
+            "previous_fingerprint": pair.base.fingerprint,
             "cursor": {str(p): at for p, at in sorted(base.positions.items())},
             "diff": found.digest,
             "unexplained": found.unexplained,

@@ -13,6 +13,7 @@ from playhead.engine.worker import settled
 from playhead.errors import ConfigError, OffsetOutOfRange, PlayheadError, Refused
 from playhead.ops import versions
 from playhead.ops.groups import from_file, resolved
+from playhead.ops.journal import recording
 from playhead.ops.mirror import refresh
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
@@ -102,10 +103,14 @@ def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> R
             why=request.reason or "playhead rewind",
             anew=anew,
         )
-        intent = {str(place): to for place, (_, to) in moves.items()}
-        run = store.journal.begin_run("rewind", row.name, {"to": intent, "reason": request.reason})
-        with settled(task, log, project.open_store, listener(tell)) as session:
-            store.journal.finish_run(run, {"cursor": session.positions})
+        to = {str(place): at for place, (_, at) in moves.items()}
+        prior = {str(place): at for place, (at, _) in moves.items()}
+        intent = {"from": prior, "to": to, "fingerprint": row.fingerprint, "reason": request.reason}
+        with (
+            recording(store, "rewind", row.name, intent) as result,
+            settled(task, log, project.open_store, listener(tell)) as session,
+        ):
+            result["cursor"] = session.positions
         remark = None
         try:
             refresh(project, store)

@@ -13,6 +13,7 @@ from playhead.engine.task import Task
 from playhead.engine.worker import Summary, Worker, ends
 from playhead.errors import Refused
 from playhead.ops import versions
+from playhead.ops.journal import Recorded
 from playhead.ops.mirror import MirrorThread
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
@@ -59,11 +60,13 @@ class Request:
         pipelines: Names; empty means all.
         until_caught_up: Stop at what was in the log at the start, pipeline after pipeline.
         accept_gap: Accept that a group was moved forward.
+        reason: For the audit.
     """
 
     pipelines: Sequence[str] = ()
     until_caught_up: bool = False
     accept_gap: bool = False
+    reason: str | None = None
 
 
 def run(
@@ -94,7 +97,7 @@ def run(
             raise Refused("nothing remains to run", cure="\n".join(outcome.remarks) or None)
         for remark in outcome.remarks:
             say(remark)
-        workers = [Worker(t, project.open_log, project.open_store, tell, stop) for t in tasks]
+        workers = [Recorded(t, project.open_log, project.open_store, tell, stop) for t in tasks]
         with MirrorThread(project) as mirror:
             if request.until_caught_up:
                 _one_after_another(log, workers, outcome)
@@ -127,7 +130,8 @@ def _tasks(
             continue
         row = _current(known, project, log, store, row)
         outcome.remarks += _remarks(known, pipeline, row)
-        tasks.append(versions.task_of(known, project, log, row, accept_gap=request.accept_gap))
+        task = versions.task_of(known, project, log, row, accept_gap=request.accept_gap)
+        tasks.append(replace(task, why=request.reason or ""))
     return tasks
 
 

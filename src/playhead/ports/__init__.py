@@ -9,6 +9,7 @@ from playhead.core.lineage import Generation
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
 from playhead.ports.store import (
+    AuditRow,
     Catalog,
     Cut,
     Journal,
@@ -28,6 +29,7 @@ from playhead.ports.store import (
 __all__ = [
     "SKIPPED",
     "Appender",
+    "AuditRow",
     "Catalog",
     "Cut",
     "DeadLetter",

@@ -235,7 +235,11 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run of a command that writes."""
+    """One run of a command that writes.
+
+    ``result`` and ``finished_at`` are None while it runs, and where it was killed. ``person`` is
+    who began it; None where an older Playhead wrote it down.
+    """
 
     id: str
     kind: str
@@ -243,6 +247,19 @@ class RunRow:
     intent: Mapping[str, object]
     result: Mapping[str, object] | None
     started_at: str
+    finished_at: str | None = None
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One line of the audit: what was decided, about what, and by whom."""
+
+    at: str
+    kind: str
+    subject: str
+    detail: Mapping[str, object]
+    person: str | None = None
 
 
 class Catalog(Protocol):
@@ -285,7 +302,10 @@ class Catalog(Protocol):
 
 
 class Journal(Protocol):
-    """What was done and reviewed: runs, the audit, diffs."""
+    """What was done and reviewed: runs, the audit, diffs.
+
+    With each run and each line of the audit it is written who did it.
+    """
 
     def save_diff(self, digest: str, content: bytes) -> None:
         """Keep a reviewed diff under its digest."""
@@ -304,6 +324,9 @@ class Journal(Protocol):
 
     def note(self, kind: str, subject: str, detail: Mapping[str, object]) -> None:
         """Write one line of the audit."""
+
+    def audit(self) -> list[AuditRow]:
+        """Return every line of the audit, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,11 @@ UPDATE playhead__run SET result = :result, finished_at = :finished_at WHERE id =
 
 -- journal.runs --
 -- Every run, oldest first.
-SELECT id, kind, subject, intent, result, started_at FROM playhead__run ORDER BY seq;
+SELECT id, kind, subject, intent, result, started_at, finished_at FROM playhead__run ORDER BY seq;
+
+-- journal.audit --
+-- Every line of the audit, oldest first.
+SELECT at, kind, subject, detail FROM playhead__audit ORDER BY seq;
 
 -- journal.note --
 -- One line of the audit.
