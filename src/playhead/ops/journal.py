@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 
+from playhead.engine.capped import Bound
 from playhead.engine.worker import Summary, Worker
 from playhead.errors import PlayheadError
 from playhead.ports import Store
@@ -38,7 +39,7 @@ def recording(
 class Recorded(Worker):
     """A worker whose run is in the journal: the intent before, the result after."""
 
-    def run(self, bound: Mapping[int, int] | None = None) -> Summary:
+    def run(self, bound: Mapping[int, int] | Bound | None = None) -> Summary:
         """Run as a `Worker` does; a run that fails is written down as one."""
         name = self.task.version.name
         with closing(self._open_store()) as store:
@@ -47,7 +48,9 @@ class Recorded(Worker):
                 "fingerprint": rows[name].fingerprint if name in rows else None,
                 "topic": self.task.topic.name,
                 "cursor": cursor_of(store, name),
-                "bound": None if bound is None else {str(p): at for p, at in bound.items()},
+                "bound": {str(p): at for p, at in bound.items()}
+                if isinstance(bound, Mapping)
+                else None,
                 "accept_gap": self.task.accept_gap,
                 "reason": self.task.why or None,
             }
