@@ -83,7 +83,7 @@ def test_everything_that_was_done_is_told(make_trip: MakeTrip, store: str) -> No
     assert (moved["from_offsets"], moved["to_offsets"]) == (at(trip, 681), at(trip, 681))
     assert (gap["from_offsets"], gap["to_offsets"]) == (at(trip, 681), at(trip, 1000))
     assert (adopt["to_offsets"], last["to_offsets"]) == (at(trip, 681), at(trip, 1362))
-    assert promote["fingerprint"] == fingerprints["km"]
+    assert replay["fingerprint"] == promote["fingerprint"] == fingerprints["km"]
     assert adopt["fingerprint"] == last["fingerprint"] == fingerprints["miles"]
     assert run["fingerprint"] == rollback["fingerprint"] == adopt["detail"]["previous"]
     assert run["fingerprint"] != adopt["fingerprint"]

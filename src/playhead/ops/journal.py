@@ -48,9 +48,6 @@ class Recorded(Worker):
                 "fingerprint": rows[name].fingerprint if name in rows else None,
                 "topic": self.task.topic.name,
                 "cursor": cursor_of(store, name),
-                "bound": {str(p): at for p, at in bound.items()}
-                if isinstance(bound, Mapping)
-                else None,
                 "accept_gap": self.task.accept_gap,
                 "reason": self.task.why or None,
             }

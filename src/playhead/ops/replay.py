@@ -15,6 +15,7 @@ from playhead.core.plan import Anew, Plan, Record, Replay, Revive, Step
 from playhead.core.ranges import Wanted
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, listener
+from playhead.engine.sources import fingerprint_of
 from playhead.engine.worker import Summary, Worker, settled
 from playhead.errors import ConfigError, PlayheadError, Refused
 from playhead.ops import bounds, versions
@@ -158,7 +159,8 @@ def _replay(job: _Job, name: str) -> Replayed:
     topic = Known.read(job.project, job.store).rows[name].source
     result = _result(job, name, topic, (summary, begun))
     if not job.stop.is_set():
-        job.store.journal.finish_run(run, {"records": summary.records, "cursor": result.cursor})
+        told = {"records": summary.records, "elapsed_s": result.elapsed_s}
+        job.store.journal.finish_run(run, {**told, "cursor": result.cursor})
     return replace(result, resumed=bound is not None)
 
 
@@ -261,7 +263,13 @@ def _intent(job: _Job, name: str, planned: Plan) -> tuple[str, dict[int, int] | 
                 return last.id, {int(p): int(at) for p, at in found.items()}
     wanted = [step.bound for step in planned.steps if isinstance(step, Replay)]
     bound = {str(p): at for p, at in wanted[0].items()} if wanted else {}
-    intent = {"bound": bound, "words": request.wanted.words, "reason": request.reason}
+    version = Known.read(job.project, job.store).version(name)
+    intent = {
+        "bound": bound,
+        "words": request.wanted.words,
+        "fingerprint": fingerprint_of(version, job.project.root),
+        "reason": request.reason,
+    }
     return job.store.journal.begin_run("replay", name, intent), None
 
 
