@@ -42,7 +42,7 @@ def plan(settings: Globals, pipeline: str | None) -> None:
 
 def step_content(step: Step) -> dict[str, Any]:
     """Return a step as JSON has it."""
-    from playhead.core.plan import Anew, Record, Replay, Revive
+    from playhead.core.plan import Anew, Behind, Record, Replay, Revive
     from playhead.render import moment
 
     match step:
@@ -51,8 +51,16 @@ def step_content(step: Step) -> dict[str, Any]:
             return {"kind": "record", "version": version, **names}
         case Revive(version):
             return {"kind": "revive", "version": version}
-        case Anew(version):
-            return {"kind": "rewind", "version": version, "why": "its code has changed"}
+        case Anew(version, why):
+            return {"kind": "rewind", "version": version, "why": why}
+        case Behind(version, topic, after):
+            return {
+                "kind": "replay",
+                "version": version,
+                "topic": topic,
+                "after": after,
+                "partitions": [],
+            }
         case Replay(version, topic, ranges, times):
             partitions = [
                 {
@@ -69,7 +77,7 @@ def step_content(step: Step) -> dict[str, Any]:
 
 
 def _plan_text(found: Plan) -> str:
-    from playhead.core.plan import Anew, Record, Replay, Revive
+    from playhead.core.plan import Anew, Behind, Record, Replay, Revive
     from playhead.render import moment, table
 
     lines: list[str] = []
@@ -80,8 +88,10 @@ def _plan_text(found: Plan) -> str:
                 lines.append(f"record {version} as a shadow: group {group}, {made}")
             case Revive(version):
                 lines.append(f"make {version} a shadow again; it goes on from its own cursor")
-            case Anew(version):
-                lines.append(f"rewind {version} to its start: its code has changed")
+            case Anew(version, why):
+                lines.append(f"rewind {version} to its start: {why}")
+            case Behind(version, topic, after):
+                lines.append(f"then replay {version} to the end of {topic}, which {after} writes")
             case Replay(version, topic, ranges, times):
                 lines.append(
                     f"replay {version} to where live stands: at most {step.records_at_most} records"

@@ -23,7 +23,7 @@ class Topic:
 
     def physical(self, label: str) -> str:
         """Return the topic that one version writes."""
-        return f"{self.name}.{label}"
+        return f"{self.name}.{label.replace('+', '.')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Table:
 
     def physical(self, label: str) -> str:
         """Return the table that one version writes."""
-        return f"{self.name}__{label}"
+        return f"{self.name}__{label.replace('+', '__')}"
 
 
 Output = Topic | Table

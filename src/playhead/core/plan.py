@@ -27,9 +27,10 @@ class Revive:
 
 @dataclass(frozen=True, slots=True)
 class Anew:
-    """Rewind a shadow to its start, because its code has changed; a new generation."""
+    """Rewind a shadow to its start; a new generation."""
 
     version: str
+    why: str = "its code has changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,24 @@ class Replay:
         return sum(len(wanted) for wanted in self.ranges.values())
 
 
-Step = Record | Revive | Anew | Replay
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Read into a shadow what another one has written, once that one has come to its end.
+
+    Where it ends is known then: at the end of the topic.
+
+    Attributes:
+        version: The shadow of a reader.
+        topic: The physical topic.
+        after: The version that writes it.
+    """
+
+    version: str
+    topic: str
+    after: str
+
+
+Step = Record | Revive | Anew | Replay | Behind
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
 from playhead.core.ranges import Wanted
 from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
-from playhead.ops import bounds, versions
+from playhead.ops import bounds, chains, versions
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow, shown_columns
 from playhead.project import Project
@@ -55,7 +55,7 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
             remarks += _other_libraries(row, environment(version, project.root))
         if version.name == live.name or (row is not None and row.stage == "retired"):
             continue  # a retired one comes back by rollback, or by a replay that names it
-        part = of_version(known, project, (log, store), version)
+        part = of_chain(known, project, (log, store), version)
         steps += part.steps
         refused += part.refused
         if not part.steps and not part.refused and row and row.stage == "shadow":
@@ -72,6 +72,23 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
             )
         )
     return Plan(tuple(steps), tuple(refused), tuple(remarks))
+
+
+def of_chain(
+    known: Known,
+    project: Project,
+    where: tuple[Log, Store],
+    version: Version,
+    wanted: Wanted | None = None,
+) -> Plan:
+    """Return what a replay of one version would do, to it and to the readers of what it writes.
+
+    Raises:
+        ConfigError: What is wanted is not a place.
+        OffsetOutOfRange: It is not retained.
+    """
+    first = of_version(known, project, where, version, wanted)
+    return chains.planned(known, project, where, version.name, first)
 
 
 def of_version(

@@ -11,14 +11,14 @@ from functools import partial
 from itertools import combinations
 
 from playhead.core.lineage import first_start
-from playhead.core.plan import Anew, Plan, Record, Replay, Revive, Step
+from playhead.core.plan import Anew, Behind, Plan, Record, Replay, Revive, Step
 from playhead.core.ranges import Wanted
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, listener
 from playhead.engine.sources import fingerprint_of
-from playhead.engine.worker import Summary, Worker, settled
+from playhead.engine.worker import Summary, Worker, ends, settled
 from playhead.errors import ConfigError, PlayheadError, Refused
-from playhead.ops import bounds, versions
+from playhead.ops import bounds, chains, versions
 from playhead.ops import plan as planning
 from playhead.ops.abreast import abreast
 from playhead.ops.diff import Difference, diff
@@ -119,7 +119,7 @@ def replay(
     ):
         job = _Job(project, log, store, request, stop, listener(tell), say)
         for name in dict.fromkeys(request.names):
-            done.append(_replay(job, name))
+            done += _replay(job, name)
             if stop.is_set():
                 return done
         if request.follow:
@@ -147,21 +147,33 @@ def compared(
     return pairs
 
 
-def _replay(job: _Job, name: str) -> Replayed:
+def _replay(job: _Job, name: str) -> list[Replayed]:
     planned = _planned(job, name)
-    begun = time.monotonic()
     run, bound = _intent(job, name, planned)
-    summary = Summary()
+    behind = [s.name for s in chains.chain(Known.read(job.project, job.store), name).stages]
+    results: dict[str, Replayed] = {}
     for step in planned.steps:
         if job.stop.is_set():
             break
-        summary = _execute(job, step, bound) or summary
-    topic = Known.read(job.project, job.store).rows[name].source
-    result = _result(job, name, topic, (summary, begun))
+        begun = time.monotonic()
+        summary = _execute(job, step, bound if step.version == name else None)
+        if summary is not None:
+            results[step.version] = _result(job, step.version, (summary, begun))
+    done = {
+        n: results.get(n) or _result(job, n, (Summary(), time.monotonic()))
+        for n in _recorded(job, [name, *behind])
+    }
+    done[name] = replace(done[name], resumed=bound is not None)
     if not job.stop.is_set():
-        told = {"records": summary.records, "elapsed_s": result.elapsed_s}
-        job.store.journal.finish_run(run, {**told, "cursor": result.cursor})
-    return replace(result, resumed=bound is not None)
+        whole = done[name]
+        told = {"records": whole.records, "elapsed_s": whole.elapsed_s}
+        job.store.journal.finish_run(run, {**told, "cursor": whole.cursor})
+    return list(done.values())
+
+
+def _recorded(job: _Job, names: Sequence[str]) -> list[str]:
+    known = Known.read(job.project, job.store)
+    return [name for name in names if name in known.rows]
 
 
 def _planned(job: _Job, name: str) -> Plan:
@@ -175,7 +187,7 @@ def _planned(job: _Job, name: str) -> Plan:
     row = known.rows.get(name)
     if row is not None and row.stage == "live":
         raise Refused(f"{name} is live: a replay fills a shadow", safe="Nothing was changed.")
-    planned = planning.of_version(
+    planned = planning.of_chain(
         known, job.project, (job.log, job.store), version, job.request.wanted
     )
     if planned.refused:
@@ -194,11 +206,13 @@ def _execute(job: _Job, step: Step, bound: Mapping[int, int] | None) -> Summary 
             versions.record(known, job.project, job.log, job.store, version, stage="shadow")
         case Revive(name):
             job.store.catalog.change(replace(known.rows[name], stage="shadow"))
-        case Anew(name):
-            _anew(job, name)
+        case Anew(name, why):
+            _anew(job, name, why)
         case Replay(name):
             _told(job, step)
             return job.worker(name).run(bound or step.bound)
+        case Behind(name, topic):
+            return job.worker(name).run(ends(job.log.retained(topic)))
     return None
 
 
@@ -208,8 +222,9 @@ def _told(job: _Job, step: Replay) -> None:
             job.say(sentence)
 
 
-def _result(job: _Job, name: str, topic: str, ran: tuple[Summary, float]) -> Replayed:
+def _result(job: _Job, name: str, ran: tuple[Summary, float]) -> Replayed:
     summary, begun = ran
+    topic = Known.read(job.project, job.store).rows[name].source
     standings = job.store.ledger.standings(name)
     return Replayed(
         version=name,
@@ -229,7 +244,8 @@ def _follow(job: _Job, caught_up: Sequence[Replayed]) -> list[Replayed]:
     job.say(f"{', '.join(names)}: caught up, following; Ctrl-C stops after the current batch")
 
     def follow(name: str) -> Summary:
-        summary = job.worker(name).run(Following(name.partition("@")[0]))
+        heads = name in job.request.names  # what is behind one reads on to wherever that has come
+        summary = job.worker(name).run(Following(name.partition("@")[0]) if heads else None)
         if not job.stop.is_set():
             job.say(f"{name} is {summary.stage} now: it follows no more")
         return summary
@@ -237,7 +253,7 @@ def _follow(job: _Job, caught_up: Sequence[Replayed]) -> list[Replayed]:
     summaries = abreast({name: partial(follow, name) for name in names}, job.stop)
     found = []
     for done in caught_up:
-        more = _result(job, done.version, done.topic, (summaries[done.version], begun))
+        more = _result(job, done.version, (summaries[done.version], begun))
         found.append(
             replace(
                 more,
@@ -279,8 +295,8 @@ def _unfinished(runs: Sequence[RunRow], name: str) -> RunRow | None:
     return last[0] if last and last[0].result is None else None
 
 
-def _anew(job: _Job, name: str) -> None:
-    """Rewind a shadow to its start with its new code, then record the code's fingerprint.
+def _anew(job: _Job, name: str, why: str) -> None:
+    """Rewind a shadow to its start with its code as it is now, then record its fingerprint.
 
     In this order: a crash between the two rewinds once more, and never runs new code on old state.
     """
@@ -289,7 +305,7 @@ def _anew(job: _Job, name: str) -> None:
     row = known.rows[name]
     start = {p: first_start(h) for p, h in store.ledger.generations(name).items()}
     task = versions.task_of(known, project, log, row)
-    task = replace(task, rewind=start, why="its code has changed")
+    task = replace(task, rewind=start, why=why)
     with settled(task, log, project.open_store, job.tell):
         described = versions.describe(known, project, log, known.version(name))
         row = replace(

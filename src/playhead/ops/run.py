@@ -122,7 +122,7 @@ def _tasks(
         if row is None:
             row = _first(known, project, log, store, pipeline)
             known = Known.read(project, store)
-        if row.label not in pipeline.versions:
+        if known.declared(row.name) is None:
             outcome.remarks.append(
                 f"{row.name} is live but not declared here: keep it, and add "
                 f"{pipeline.first} with @{pipeline.name}.version"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from playhead.core import behind
+from playhead.core.declare import App
 from playhead.core.offsets import OffsetRange
 from playhead.errors import ConfigError, LogFailed
 from playhead.ports import Log, Store, VersionRow
@@ -47,7 +49,7 @@ def status(project: Project) -> list[VersionStatus]:
     except ConfigError:
         return found  # no module is named here: what is recorded is still worth showing
     known = {f"{f.pipeline}@{f.version}" for f in found}
-    marked = [_marked(f, declared) for f in found]
+    marked = [_marked(f, project.app) for f in found]
     return marked + [
         VersionStatus(v.pipeline, v.label, "declared", declared=True, group=v.group)
         for name, v in declared.items()
@@ -55,8 +57,9 @@ def status(project: Project) -> list[VersionStatus]:
     ]
 
 
-def _marked(found: VersionStatus, declared: Mapping[str, object]) -> VersionStatus:
-    return replace(found, declared=f"{found.pipeline}@{found.version}" in declared)
+def _marked(found: VersionStatus, app: App) -> VersionStatus:
+    here = behind.declared(app, f"{found.pipeline}@{found.version}")
+    return replace(found, declared=here is not None)
 
 
 def _recorded(log: Log, store: Store, row: VersionRow) -> VersionStatus:

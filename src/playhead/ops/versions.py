@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from playhead.core.behind import declared
 from playhead.core.declare import App, Pipeline, Table, Topic, Version
 from playhead.core.naming import NAME
 from playhead.engine.call import Caller
@@ -45,9 +46,7 @@ class Known:
 
     def declared(self, name: str) -> Version | None:
         """Return the declared version ``pipeline@label``, or None."""
-        pipeline, _, label = name.partition("@")
-        found = self.app.pipelines.get(pipeline)
-        return found.versions.get(label) if found else None
+        return declared(self.app, name)
 
     def source(self, version: Version) -> str:
         """Return the physical topic that a version reads.
@@ -58,6 +57,8 @@ class Known:
         row = self.rows.get(version.name)
         if row is not None:
             return row.source
+        if "+" in version.label:
+            return self._behind(version)
         labels: dict[str, str] = {}
         for writer in self.app.writers(version.source):
             live = self.live(writer.name)
@@ -71,6 +72,15 @@ class Known:
                 cure="Give them the same label.",
             )
         return version.source.physical(*labels) if labels else version.source.name
+
+    def _behind(self, version: Version) -> str:
+        """Return the topic that the recorded version writes which this one lies behind."""
+        root = version.label.partition("+")[2]
+        writers = {w.name for w in self.app.writers(version.source)}
+        for row in self.rows.values():
+            if row.pipeline in writers and row.label.rpartition("+")[2] == root:
+                return version.source.physical(row.label)
+        return version.source.physical(root)
 
     def bound(self, version: Version) -> Version:
         """Return the version with its source's physical name in place."""
@@ -114,6 +124,9 @@ class Known:
         """
         pipeline, at, label = name.partition("@")
         versions = self.pipeline(pipeline).versions
+        behind = declared(self.app, name) if "+" in label else None
+        if behind is not None:
+            return behind
         if not at:
             raise ConfigError(
                 f"{name!r} names no version", cure=f"Say which: {_list(pipeline, versions)}."
@@ -374,6 +387,6 @@ def split(name: str) -> tuple[str, str]:
         ConfigError: It is neither.
     """
     pipeline, _, label = name.partition("@")
-    if not NAME.match(pipeline) or (label and not NAME.match(label)):
+    if not NAME.match(pipeline) or not all(map(NAME.match, label.split("+") if label else ())):
         raise ConfigError(f"{name!r} is not PIPELINE or PIPELINE@VERSION")
     return pipeline, label

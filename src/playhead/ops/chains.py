@@ -1,0 +1,190 @@
+"""What reads what a shadow writes: each reader gets a shadow too, behind it.
+
+A shadow of `distance`, `km`, writes the topic `distance_calcs.km`, which no live version reads. So
+that the whole chain can be compared and promoted, each pipeline of the app that reads
+`distance_calcs` gets a shadow of its live version that reads that topic instead: `db_writer@v1+km`,
+its group `db_writer.v1.km`, its table `dist_calc__v1__km`. Nobody declares it; its code is v1's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from playhead.core.behind import behind
+from playhead.core.declare import Version
+from playhead.core.naming import PHYSICAL_MAX, TOPIC_MAX
+from playhead.core.plan import Anew, Behind, Plan, Record, Refusal, Revive, Step
+from playhead.ops import versions
+from playhead.ops.versions import Known
+from playhead.ports import Log, Store, VersionRow
+from playhead.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A shadow of a reader, behind the shadow that writes what it reads.
+
+    Attributes:
+        version: The reader's code under its own label, `v1+km`.
+        topic: The physical topic that it reads.
+        after: The version that writes it, as ``pipeline@label``.
+        base: The reader's live version: what it is compared with, and takes the place of.
+    """
+
+    version: Version
+    topic: str
+    after: str
+    base: VersionRow
+
+    @property
+    def name(self) -> str:
+        """``pipeline@label``."""
+        return self.version.name
+
+
+@dataclass(slots=True)
+class Chain:
+    """The stages behind one shadow, each after those that it reads, and why one is missing."""
+
+    stages: list[Stage] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def chain(known: Known, name: str) -> Chain:
+    """Return what goes behind a version: a shadow of each reader of what it writes, and on.
+
+    Raises:
+        ConfigError: It is not declared.
+        Refused: Pipelines read each other in a circle.
+    """
+    root = known.version(name)
+    feeds = {root.pipeline: root}
+    found = Chain()
+    for pipeline in versions.in_order(known.app):
+        live = known.live(pipeline.name)
+        label = live.label.partition("+")[0] if live else pipeline.first
+        reader = pipeline.versions.get(label)
+        source = reader.source if reader else pipeline.source
+        writers = known.app.writers(source)
+        feeding = [feeds[w.name] for w in writers if w.name in feeds]
+        if not feeding or pipeline.name in feeds:
+            continue
+        if live is None or reader is None:
+            why = "nothing of it is live" if live is None else f"{live.name} is not declared here"
+            found.remarks.append(f"{pipeline.name} reads {source.name}, but {why}: no shadow of it")
+            continue
+        others = [w.name for w in writers if w.name not in feeds]
+        if others:
+            found.refused.append(
+                Refusal(
+                    f"{pipeline.name}@{label}+{root.label}",
+                    f"{', '.join(others)} write {source.name}, too, and it would miss that",
+                    "Give what they write topics of their own, and forward them into one.",
+                )
+            )
+            continue
+        topic = source.physical(feeding[0].label)
+        stage = Stage(_version(known, reader, root, topic), topic, feeding[0].name, live)
+        found.stages.append(stage)
+        feeds[pipeline.name] = stage.version
+    return found
+
+
+def _version(known: Known, reader: Version, root: Version, topic: str) -> Version:
+    """Return the reader under the label that it has behind ``root``.
+
+    That is the label of a recorded version of the same code which reads the topic already: after a
+    promotion of the chain and a replay of what was live before it, the reader's own.
+    """
+    for row in known.rows.values():
+        of_reader = row.pipeline == reader.pipeline
+        if of_reader and row.source == topic and row.label.partition("+")[0] == reader.label:
+            return known.declared(row.name) or reader
+    name = f"{reader.name}+{root.label}"
+    return known.declared(name) or behind(reader, root)
+
+
+def planned(
+    known: Known, project: Project, where: tuple[Log, Store], name: str, first: Plan
+) -> Plan:
+    """Return the plan of a version with what its replay does to the stages behind it.
+
+    Args:
+        known: The catalog and the module.
+        project: The project.
+        where: Log and store.
+        name: The version.
+        first: Its own plan.
+    """
+    log, store = where
+    if first.refused:
+        return first
+    found = chain(known, name)
+    steps, refused = list(first.steps), list(found.refused)
+    begun = {s.version for s in first.steps}
+    anew = {s.version for s in first.steps if isinstance(s, Anew)}
+    for stage in found.stages:
+        refused += _too_long(stage)
+        row = known.rows.get(stage.name)
+        if row is not None and row.stage == "live":
+            continue
+        before = _before(known, project, store, stage, anew)
+        anew |= {s.version for s in before if isinstance(s, Anew)}
+        if before or stage.after in begun or not _at_the_end(log, store, stage):
+            steps += [*before, Behind(stage.name, stage.topic, stage.after)]
+            begun.add(stage.name)
+    return Plan(tuple(steps), (*first.refused, *refused), (*first.remarks, *found.remarks))
+
+
+def _before(
+    known: Known, project: Project, store: Store, stage: Stage, anew: set[str]
+) -> list[Step]:
+    """Return what has to be done before a stage can read on."""
+    row = known.rows.get(stage.name)
+    version = stage.version
+    if row is None:
+        tables = tuple(t.physical(version.label) for t in version.tables)
+        topics = tuple(t.physical(version.label) for t in version.topics)
+        return [Record(stage.name, version.group, tables, topics)]
+    steps: list[Step] = [Revive(stage.name)] if row.stage == "retired" else []
+    if versions.changed_code(row, version, project):
+        steps.append(Anew(stage.name))
+    elif stage.after in anew or _superseded(store, stage):
+        steps.append(Anew(stage.name, f"{stage.after} began anew"))
+    return steps
+
+
+def _superseded(store: Store, stage: Stage) -> bool:
+    """Say whether what writes a stage's source has begun a generation that the stage knows not."""
+    now = {
+        f"{stage.after}[{partition}]": history[-1].number
+        for partition, history in store.ledger.generations(stage.after).items()
+    }
+    for history in store.ledger.generations(stage.name).values():
+        seen: Mapping[str, object] = history[-1].upstream
+        for writer, number in now.items():
+            known = history[-1].upstream.get(writer, ())
+            if writer in seen and number > max(n for n, _ in known):
+                return True
+    return False
+
+
+def _at_the_end(log: Log, store: Store, stage: Stage) -> bool:
+    if log.topic(stage.topic) is None:
+        return False
+    at = {p: s.cursor.next for p, s in store.ledger.standings(stage.name).items()}
+    return all(at.get(p) == held.end for p, held in log.retained(stage.topic).items())
+
+
+def _too_long(stage: Stage) -> list[Refusal]:
+    label = stage.version.label
+    tables = [t.physical(label) for t in stage.version.tables]
+    topics = [t.physical(label) for t in stage.version.topics]
+    long = [n for n in tables if len(n.encode()) > PHYSICAL_MAX]
+    long += [n for n in topics if len(n) > TOPIC_MAX]
+    return [
+        Refusal(stage.name, f"{name} would be too long a name", "Give the versions shorter labels.")
+        for name in long
+    ]
