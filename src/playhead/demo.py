@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playhead import render
+from playhead import render, render_diff
 from playhead.errors import PlayheadError
 from playhead.ops.diff import Request as DiffRequest
 from playhead.ops.diff import diff
@@ -103,7 +103,7 @@ def _tell_story(project: Project, topic: str, tell: Tell) -> dict[str, Any]:
     tell(f"   {done[0].records} records → dist_calc__km; dist_calc is as it was\n")
     found = diff(project, DiffRequest("distance"))
     tell("4. Compare what changed with what was declared to change:")
-    tell(render.difference(found) + "\n")
+    tell(render_diff.difference(found) + "\n")
     promoted = promote(project, "distance@km")
     public = _totals(project)
     tell(f"5. {promoted.version} is live, in one transaction; readers of dist_calc see:")
@@ -123,7 +123,7 @@ def _tell_story(project: Project, topic: str, tell: Tell) -> dict[str, Any]:
     return {
         "tables": {"miles": _keyed(miles), "km": _keyed(km), "public": _keyed(public)},
         "records": taken.records,
-        "diff": render.difference_content(found),
+        "diff": render_diff.difference_content(found),
     }
 
 

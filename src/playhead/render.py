@@ -135,97 +135,11 @@ def difference_counts(found: Difference) -> str:
     return table(headings, rows)
 
 
-def difference(found: Difference) -> str:
-    """Return a diff for people: verdict first, then counts, expectations, samples."""
-    differs = sum(found.total(n) for n in ("changed", "ghost", "new"))
-    if found.unexplained:
-        verdict = f"{found.unexplained} of {differs} rows that differ are not explained"
-    elif differs:
-        verdict = f"all {differs} rows that differ are explained"
-    elif found.total("in_flight") and not found.total("same"):
-        verdict = f"nothing compared yet: playhead replay {found.head} first"
-    else:
-        verdict = "no row differs"
-    lines = [f"{found.base} → {found.head}: {verdict}", "", difference_counts(found)]
-    for name, c in found.tables.items():
-        lines += [
-            f"expectation {e.expr!r} on {name}: explains {e.explained}, "
-            f"contradicted by {e.contradicted}, holds for {e.holds} rows"
-            for e in c.expectations
-        ]
-        for column, stats in c.columns.items():
-            if stats["changed"] and "ratio" in stats:
-                ratio = stats["ratio"]
-                spikes = ", ".join(
-                    f"{s['ratio']:.7g} × {s['rows']}" for s in ratio["most_common"][:3]
-                )
-                lines.append(
-                    f"{name}.{column}: {stats['changed']} changed; head/base from "
-                    f"{ratio['min']:.7g} to {ratio['max']:.7g}; most common {spikes}"
-                )
-        lines += _samples(name, c.samples)
-    lines.append(f"digest {found.digest}")
-    return "\n".join(lines)
-
-
-def _samples(name: str, samples: Sequence[Mapping[str, Any]]) -> list[str]:
-    unexplained = [s for s in samples if not s["explained"]]
-    if not unexplained:
-        return []
-    rows = [
-        (
-            s["class"],
-            cell(s["key"]),
-            s["partition"],
-            s["base_offset"],
-            s["head_offset"],
-            _row(s["base"]),
-            _row(s["head"]),
-        )
-        for s in unexplained
-    ]
-    headings = ("CLASS", "KEY", "PARTITION", "BASE-OFFSET", "HEAD-OFFSET", "BASE", "HEAD")
-    return ["", f"not explained in {name}, the first {len(rows)}:", table(headings, rows), ""]
-
-
-def _row(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else " ".join(f"{k}={cell(v)}" for k, v in values.items())
-
-
 def moment(ms: int | None) -> str | None:
     """Return milliseconds since 1970 as ISO-8601 UTC."""
     if ms is None:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
-
-
-def difference_content(found: Difference) -> dict[str, Any]:
-    """Return a diff as JSON has it: totals over the tables, then each table."""
-    counts = ("same", "changed", "ghost", "new", "in_flight", "explained", "unexplained")
-    by_expr: dict[str, dict[str, Any]] = {}
-    for c in found.tables.values():
-        for e in c.expectations:
-            seen = by_expr.setdefault(
-                e.expr, {"expr": e.expr, "explained": 0, "contradicted": 0, "holds": 0}
-            )
-            seen["explained"] += e.explained
-            seen["contradicted"] += e.contradicted
-            seen["holds"] += e.holds
-    return {
-        "base": found.base.partition("@")[2],
-        "head": found.head.partition("@")[2],
-        **{name: found.total(name) for name in counts},
-        "digest": found.digest,
-        "expectations": list(by_expr.values()),
-        "columns": {
-            f"{name}.{column}": stats
-            for name, c in found.tables.items()
-            for column, stats in c.columns.items()
-        },
-        "samples": [
-            {"table": name, **sample} for name, c in found.tables.items() for sample in c.samples
-        ],
-    }
 
 
 def checked(found: Checked) -> str:

@@ -6,7 +6,7 @@ import os
 import pwd
 import threading
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreFailed
-from playhead.ports import Pointer, Store, TableRow, VersionRow
+from playhead.ports import Moment, Pointer, Store, TableRow, VersionRow
 from stores import (
     NO_SUCH_TABLE,
     ORIGIN,
@@ -437,3 +437,63 @@ def test_a_run_says_who_began_it_and_when_it_ended(world: World) -> None:
     assert (done.intent, done.result) == ({"i": 1}, {"records": 7})
     assert done.person == open_run.person == pwd.getpwuid(os.getuid()).pw_name
     assert done.started_at <= (done.finished_at or "")
+
+
+# ------------------------------------------------------------------------- a moment
+
+
+def pieces(moment: Moment, row: TableRow, rows: int = 2) -> list[tuple[Any, ...]]:
+    return [r for piece in moment.pieces(row, rows) for r in piece.select(row.key).rows()]
+
+
+@pytest.mark.parametrize("kind", ["str", "int", "bool", "date", "datetime"])
+def test_a_table_comes_in_the_order_of_its_key_the_same_everywhere(world: World, kind: str) -> None:
+    texts = ["", "a", "B", "b", "Z", "é", "e\u0301", "ß", "\uffff", "\U00010000", "aa", "a b", "-a"]
+    values = texts if kind == "str" else [v for v in world.values(kind)[1] if v is not None]
+    annotation = {"str": str, "int": int, "bool": bool, "date": date, "datetime": datetime}[kind]
+    columns = {"n": int, "k": annotation, "v": float | None}
+    row = table("a", columns, key=("k", "n"))
+    store = world.open()
+    writer = started(store, version=a_version("a", "live", [row]))
+    writer.commit(writer.batch(0, *((n, v, 0.5) for v in reversed(values) for n in (2, 1))))
+    with store.catalog.moment() as moment:
+        found = pieces(moment, row)
+        (first, *_) = moment.pieces(row, 3)
+    assert found == [(v, n) for v in sorted(values) for n in (1, 2)]
+    assert first.schema == store.catalog.rows(row).schema
+    assert len(first) == 3
+
+
+def test_a_moment_stays_as_it_is_while_others_write(world: World) -> None:
+    store, other = world.open(), world.open()
+    a, b = a_version("a", "live"), a_version("b")
+    writer, second = started(other, version=a), started(other, version=b)
+    writer.commit(writer.batch(0, *((i, 0.5) for i in range(7))))
+    second.commit(second.batch(0, *((i, 0.5) for i in range(5))))
+    with store.catalog.moment() as moment:
+        one, two = (moment.pieces(v.tables[0], 2) for v in (a, b))
+        next(one), next(two)  # by turns
+        writer.commit(writer.batch(0, (100, 0.5)))
+        assert sum(map(len, one)) == 7 - 2
+        assert sum(map(len, two)) == 5 - 2
+        assert moment.cursors["p@a"][0].next == 7
+    with store.catalog.moment() as moment:
+        assert len(pieces(moment, a.tables[0])) == 8
+        assert moment.cursors["p@a"][0].next == 8
+
+
+def test_a_moment_that_is_left_in_the_middle_leaves_nothing_open(world: World) -> None:
+    store = world.open()
+    row = table("a", {"100%": int, "v": float | None}, key=("100%",))
+    writer = started(store, version=a_version("a", "live", [row]))
+    writer.commit(writer.batch(0, *((i, 0.5) for i in range(7))))
+
+    def leave() -> None:
+        with store.catalog.moment() as moment:
+            next(moment.pieces(row, 2))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        leave()
+    writer.commit(writer.batch(0, (100, 0.5)))
+    assert len(store.catalog.rows(row)) == 8

@@ -1,15 +1,17 @@
 """Base and head, key by key: classes, expectations, statistics, samples."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.core.diff import SAMPLES, Sides, compare
+from playhead.core.diff import SAMPLES, Comparing, Shape, Sides, compare
+from playhead.core.distribution import DISTINCT_MAX, Tally
+from playhead.core.merge import aligned
 from playhead.core.schema import schema_of
-from playhead.errors import DeclarationError
+from playhead.errors import DeclarationError, StoreFailed
 
 COLUMNS = {"track_id": int, "distance": float, "name": str | None, "n": int | None}
 FAR = {0: 1000, 1: 1000}
@@ -277,6 +279,11 @@ def test_ghosts_and_new_rows_are_asked_too_with_the_missing_side_null(expression
         ("n IN (SELECT 1)", "subqueries"),
         ("distance = (select max(distance) from base)", "subqueries"),
         ("name > 5", "cannot be read"),
+        ("sum(distance) > 0", "more than one row"),
+        ("distance > sum(base.distance)", "more than one row"),
+        ("count(*) > 1", "more than one row"),
+        ("distance = first(distance)", "more than one row"),
+        ("row_number() OVER (ORDER BY n) = 1", "more than one row"),
     ],
 )
 def test_an_expectation_that_cannot_be_asked_is_named(expression, said):
@@ -298,24 +305,19 @@ def test_ratios_are_those_of_head_to_base_over_changed_rows():
     factors = [9.0, 2.0, 2.0, 2.0, 4.0, 1.0]
     head = [(i, factors[i], "b" if i == 5 else "a", 1) for i in range(6)]
     columns = diff(base, head).columns
-    assert columns["distance"] == {
-        "changed": 5,
-        "compared": 6,
-        "ratio": {
-            "min": 2.0,
-            "median": 2.0,
-            "max": 4.0,
-            "most_common": [{"ratio": 2.0, "rows": 3}, {"ratio": 4.0, "rows": 1}],
-        },
-    }
-    assert columns["name"] == {"changed": 1, "compared": 6}
-    assert columns["n"] == {"changed": 0, "compared": 6}
+    distance = columns["distance"]
+    assert (distance["changed"], distance["compared"], distance["share"]) == (5, 6, 5 / 6)
+    ratio = distance["ratio"]
+    assert (ratio["min"], ratio["median"], ratio["max"], ratio["rows"]) == (2.0, 2.0, 4.0, 4)
+    assert ratio["most_common"] == [{"ratio": 2.0, "rows": 3}, {"ratio": 4.0, "rows": 1}]
+    assert columns["name"] == {"changed": 1, "compared": 6, "share": 1 / 6}
+    assert columns["n"] == {"changed": 0, "compared": 6, "share": 0.0}
     assert "track_id" not in columns
 
 
 def test_rows_of_one_side_only_have_no_ratio():
     columns = diff([(1, 1.0)], [(2, 2.0)]).columns
-    assert columns["distance"] == {"changed": 0, "compared": 0}
+    assert columns["distance"] == {"changed": 0, "compared": 0, "share": None}
 
 
 def test_ratios_that_are_equally_common_are_told_in_a_stable_order():
@@ -367,6 +369,98 @@ def test_keys_of_other_types():
     assert compare(Sides(dates, dates, ("d",), schema, schema, FAR)).same == 1
 
 
+def test_a_spike_says_which_unit_it_may_be():
+    base = [(i, 0.5 + i) for i in range(20)]
+    cases = {
+        "mile → kilometre": lambda v: v * 1.609344,
+        "kilometre → mile": lambda v: v / 1.609344,
+        "minute → second": lambda v: v * 60,
+        "counted twice": lambda v: v * 2,
+        "°F → °C": lambda v: (v - 32) * 5 / 9,
+        "°C → °F": lambda v: v * 9 / 5 + 32,
+    }
+    for name, of in cases.items():
+        units = diff(base, [(k, of(v)) for k, v in base]).columns["distance"]["units"]
+        assert (units[0]["name"], units[0]["rows"]) == (name, 20)
+    odd = diff(base, [(k, v * 1.7 + k) for k, v in base]).columns["distance"]
+    assert "units" not in odd
+
+
+def test_differences_and_the_largest_changes_say_where_to_look():
+    base = [(i, 10.0) for i in range(30)]
+    head = [(i, 10.0 + i * (-1) ** i) for i in range(30)]
+    distance = diff(base, head).columns["distance"]
+    assert (distance["difference"]["min"], distance["difference"]["max"]) == (-29.0, 28.0)
+    assert [r["key"] for r in distance["largest"][:3]] == [[29], [28], [27]]
+    worst = distance["largest"][0]
+    assert (worst["base"], worst["head"], worst["difference"], worst["ratio"]) == (
+        10.0,
+        -19.0,
+        -29.0,
+        -1.9,
+    )
+    assert (worst["partition"], worst["base_offset"], worst["head_offset"]) == (0, 129, 129)
+    assert sum(distance["difference"]["histogram"]["rows"]) == 29
+
+
+def test_times_differ_by_seconds_and_dates_by_days():
+    columns = {"track_id": int, "at": datetime, "day": date}
+    schema = schema_of(columns, "")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    dtypes = {"track_id": pl.Int64, "at": pl.Datetime("us", "UTC"), "day": pl.Date}
+    origin = {"_partition": pl.Int32, "_offset": pl.Int64}
+    rows = [(1, at, date(2026, 1, 1), 0, 1)]
+    later = [(1, at + timedelta(hours=1), date(2026, 1, 3), 0, 1)]
+    base, head = (pl.DataFrame(r, {**dtypes, **origin}, orient="row") for r in (rows, later))
+    found = compare(Sides(base, head, ("track_id",), schema, schema, FAR)).columns
+    assert found["at"]["difference"]["median"] == 3600.0
+    assert found["at"]["difference"]["unit"] == "seconds"
+    assert (found["day"]["difference"]["max"], found["day"]["difference"]["unit"]) == (2.0, "days")
+
+
+def test_ghosts_and_new_keys_are_listed():
+    found = diff([(i, 1.0) for i in range(40)], [(i, 1.0) for i in range(39, 42)])
+    assert found.ghost_keys == [[i] for i in range(20)]
+    assert found.new_keys == [[40], [41]]
+
+
+def test_a_tally_keeps_what_is_common_however_much_there_is():
+    tally = Tally()
+    n = 3 * DISTINCT_MAX
+    for begin in range(0, n, 50_000):
+        some = pl.int_range(begin, min(n, begin + 50_000), eager=True).cast(pl.Float64)
+        tally.add(1 + some / n)
+        tally.add(pl.Series([1.609344] * 1000 + [None, float("inf")]))
+    told = tally.content("ratio")
+    assert len(tally._held) <= DISTINCT_MAX
+    assert told["rows"] == n + 4000
+    assert (told["min"], round(told["max"], 4)) == (1.0, 2.0)
+    assert told["median"] == pytest.approx(1.51, abs=1e-3)
+    assert told["most_common"][0]["ratio"] == pytest.approx(1.609344, rel=1e-3)
+    assert told["most_common"][0]["rows"] >= 4000
+    assert sum(told["histogram"]["rows"]) == told["rows"]
+
+
+def test_numbers_over_decades_are_shown_by_their_logarithms():
+    tally = Tally()
+    tally.add(pl.Series([1e-3, 1.0, 1e6]))
+    histogram = tally.content("ratio")["histogram"]
+    assert histogram["scale"] == "log"
+    assert histogram["edges"][-1] == pytest.approx(1e6)
+    assert (histogram["rows"][0], histogram["rows"][-1]) == (1, 1)
+
+
+def test_the_first_unexplained_keys_are_kept_and_a_last_line_counts_the_others():
+    many = [(i, 1.0) for i in range(9)]
+    whole = diff(many, [])
+    schema = schema_of(COLUMNS, "")
+    comparing = Comparing(Shape(("track_id",), schema, schema, FAR), keep=5)
+    comparing.add(table(many), None)
+    found = comparing.found()
+    assert found.unexplained_keys == [*whole.unexplained_keys[:5], "and 4 more"]
+    assert (found.unexplained, found.digest) == (9, whole.digest)
+
+
 # --- laws --------------------------------------------------------------------------------------
 
 some_rows = st.dictionaries(
@@ -410,3 +504,47 @@ def test_diff_of_a_and_a_is_empty(a):
     found = diff(as_table(a), as_table(dict(reversed(a.items()))))
     assert classes(found) == (len(a), 0, 0, 0)
     assert (found.unexplained, list(found.samples), found.unexplained_keys) == (0, [], [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(some_rows, some_rows, st.integers(0, 12), st.integers(1, 4), st.integers(1, 4))
+def test_tables_in_pieces_differ_as_whole_ones_do(a, b, bound, one, two):
+    schema = schema_of(COLUMNS, "")
+    base, head = (as_table(rows).sort("track_id") for rows in (a, b))
+    expectations = ["distance = base.distance", "track_id > 3", "base.n IS NULL"]
+    whole = compare(
+        Sides(base, head, ("track_id",), schema, schema, {0: bound}), expectations, 1e-12
+    )
+    comparing = Comparing(Shape(("track_id",), schema, schema, {0: bound}, 1e-12), expectations)
+    pieces = aligned((iter(base.iter_slices(one)), iter(head.iter_slices(two))), ("track_id",))
+    for pair in pieces:
+        comparing.add(*pair)
+    assert comparing.found() == whole
+
+
+keys = st.tuples(st.text("aAé\uffff\U00010000", max_size=2), st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(keys, max_size=9), st.sets(keys, max_size=9), st.integers(1, 3), st.integers(1, 3))
+def test_pieces_that_come_together_cover_the_same_keys(a, b, one, two):
+    frames = [
+        pl.DataFrame(sorted(rows), {"k": pl.String, "l": pl.Boolean}, orient="row")
+        for rows in (a, b)
+    ]
+    assert frames[0].rows() == frames[0].sort("k", "l").rows(), "one order everywhere"
+    sides = [iter(f.iter_slices(n)) for f, n in zip(frames, (one, two), strict=True)]
+    before: list = []
+    found: list = [[], []]
+    for pair in aligned(sides, ("k", "l")):
+        rows = [[] if piece is None else piece.rows() for piece in pair]
+        assert all(row > other for side in rows for row in side for other in before)
+        before += [*rows[0], *rows[1]]
+        found = [had + more for had, more in zip(found, rows, strict=True)]
+    assert found == [sorted(a), sorted(b)]
+
+
+def test_rows_out_of_order_are_an_error_and_not_a_difference():
+    pieces = [pl.DataFrame({"k": ["b"]}), pl.DataFrame({"k": ["a"]})]
+    with pytest.raises(StoreFailed, match="out of the order"):
+        list(aligned((iter(pieces), iter([])), ("k",)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -49,6 +50,7 @@ DIALECT = Dialect(
         "datetime": "TIMESTAMPTZ",
         "nested": "JSON",  # keeps every digit of a number, and NUL in a text; JSONB does not
     },
+    text_order=' COLLATE "C"',
     table_options=" WITH (fillfactor = 70)",  # room for rows that are written again and again
     drop_view=False,
     name_max=63,
@@ -87,6 +89,7 @@ class PostgresDatabase:
         """
         self._address = address
         self._stages: dict[object, str] = {}
+        self._names = itertools.count()
         self._secrets: tuple[str, ...] = ()
         self._connection = self._connect()
         self._connection.adapters.register_loader("json", TextLoader)
@@ -131,34 +134,9 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
-            raise self._told(error) from error
-
-    def _told(self, error: psycopg.Error) -> StoreFailed:
-        state, said = (
-            error.sqlstate or "",
-            f"{self._address.shown}: {cleaned(error, self._secrets)}",
-        )
-        safe = "What was committed before is unchanged."
-        lost = self._connection.closed or self._connection.info.status != pq.ConnStatus.OK
-        if state in _NO_ROOM:
-            return StoreFailed(
-                f"{said} (the disk of the database is full)",
-                safe=safe,
-                cure="Make room there, then run again: it goes on exactly where it stood.",
-            )
-        if state in _NO_RIGHT:
-            return StoreFailed(
-                said,
-                safe=safe,
-                cure="Grant the role what docs/POSTGRES.md lists, then run again.",
-                exit_code=5,
-            )
-        return StoreFailed(
-            said,
-            safe=safe + (" The store itself knows whether the last commit went through." * lost),
-            cure="See what the database's log says, then run again.",
-            passing=lost or state in _PASSING or state.startswith(_PASSING_CLASSES),
-        )
+            lost = self._connection.closed or self._connection.info.status != pq.ConnStatus.OK
+            shown = f"{self._address.shown}: {cleaned(error, self._secrets)}"
+            raise _told(error.sqlstate or "", shown, lost=bool(lost)) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -190,6 +168,14 @@ class PostgresDatabase:
         """Return every row."""
         with self._translated():
             return self._connection.execute(sql, values, binary=True).fetchall()
+
+    def some(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query, so many at a time, through a cursor on the server."""
+        name = f"playhead_{next(self._names)}"
+        with self._translated(), self._connection.cursor(name, binary=True) as cursor:
+            cursor.execute(sql, ())
+            while found := cursor.fetchmany(rows):
+                yield found
 
     def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
         """Return the first row, or None."""
@@ -246,6 +232,30 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close the connection; safe to call twice."""
         self._connection.close()
+
+
+def _told(state: str, said: str, *, lost: bool) -> StoreFailed:
+    """Return what an error of the server is to us."""
+    safe = "What was committed before is unchanged."
+    if state in _NO_ROOM:
+        return StoreFailed(
+            f"{said} (the disk of the database is full)",
+            safe=safe,
+            cure="Make room there, then run again: it goes on exactly where it stood.",
+        )
+    if state in _NO_RIGHT:
+        return StoreFailed(
+            said,
+            safe=safe,
+            cure="Grant the role what docs/POSTGRES.md lists, then run again.",
+            exit_code=5,
+        )
+    return StoreFailed(
+        said,
+        safe=safe + (" The store itself knows whether the last commit went through." * lost),
+        cure="See what the database's log says, then run again.",
+        passing=lost or state in _PASSING or state.startswith(_PASSING_CLASSES),
+    )
 
 
 def cleaned(error: psycopg.Error, secrets: Sequence[str]) -> str:

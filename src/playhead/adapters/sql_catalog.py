@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import msgspec
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from playhead.adapters.sql_database import Sql
 from playhead.adapters.sql_journal import now, write_note
 from playhead.adapters.sql_ledger import in_lock_order
-from playhead.adapters.sql_tables import create, drop, exists, read_rows, show
+from playhead.adapters.sql_tables import create, drop, exists, read_pieces, read_rows, show
 from playhead.core.checkpoint import Cursor
 from playhead.errors import CheckpointConflict, Refused
 from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow, shown_columns
@@ -144,9 +145,27 @@ class SqlCatalog:
             found.setdefault(version, {})[partition] = Cursor(*cursor)
         return found
 
+    @contextmanager
+    def moment(self) -> Iterator[SqlMoment]:
+        """Open results of one moment, to be read in pieces."""
+        with self._sql.snapshot():
+            yield SqlMoment(self._sql, self._cursors())
+
     def changes(self) -> int:
         """Return a counter that each change of results or pointers raises."""
         return int(self._sql.meta("changes") or 0)
+
+
+@dataclass(frozen=True)
+class SqlMoment:
+    """The `Moment` port: a reading transaction that is open."""
+
+    sql: Sql
+    cursors: Mapping[str, Mapping[int, Cursor]]
+
+    def pieces(self, table: TableRow, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield a physical table in the order of its key, so many rows at a time."""
+        return read_pieces(self.sql, table, rows)
 
 
 def _check_public(sql: Sql, version: VersionRow, known: Collection[VersionRow]) -> None:

@@ -7,7 +7,7 @@ dialect says it. Both databases take values by position, so a query knows the or
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +46,7 @@ class Dialect:
         mark: What stands for a value in a query.
         words: What ``{word}`` in a query becomes.
         types: Column types of tables of results, by the name of a declared type.
+        text_order: What makes a text in ORDER BY come by its bytes.
         table_options: What follows the columns of a table of results.
         drop_view: Whether a view has to be dropped before it is made anew.
         name_max: Most bytes of a column's name; None where there is no limit.
@@ -55,6 +56,7 @@ class Dialect:
     mark: str
     words: Mapping[str, str]
     types: Mapping[str, str]
+    text_order: str
     table_options: str
     drop_view: bool
     name_max: int | None
@@ -106,6 +108,9 @@ class Database(Protocol):
 
     def all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
         """Return every row."""
+
+    def some(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query, so many at a time; inside `snapshot`."""
 
     def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
         """Return the first row, or None."""

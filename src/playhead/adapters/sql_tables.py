@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -90,15 +91,34 @@ def show(sql: Sql, table: TableRow, columns: Schema) -> None:
     sql.db.run(f"{create} {quoted(table.name)} AS SELECT {chosen} FROM {quoted(table.physical)}")
 
 
+def read_pieces(sql: Sql, table: TableRow, rows: int) -> Iterator[pl.DataFrame]:
+    """Yield a physical table in the order of its key, so many rows at a time."""
+    kinds = {c.name: c.kind.name for c in table.schema}
+    order = ", ".join(
+        sql.dialect.quoted(k) + sql.dialect.text_order * (kinds[k] == "str") for k in table.key
+    )
+    for content in sql.db.some(f"{_select(sql, table)} ORDER BY {order}", rows):
+        yield _frame(sql, table, content)
+
+
 def read_rows(sql: Sql, table: TableRow, partition: int | None) -> pl.DataFrame:
     """Return a physical table, or one partition's rows of it, with their origin."""
-    names = [*(c.name for c in table.schema), *ORIGIN]
-    quoted = sql.dialect.quoted
-    text = f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.physical)}"
+    text = _select(sql, table)
     if partition is None:
         content = sql.db.all(text)
     else:
         content = sql.db.all(f"{text} WHERE _partition = {sql.dialect.mark}", partition)
+    return _frame(sql, table, content)
+
+
+def _select(sql: Sql, table: TableRow) -> str:
+    quoted = sql.dialect.quoted
+    names = [*(c.name for c in table.schema), *ORIGIN]
+    return f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.physical)}"
+
+
+def _frame(sql: Sql, table: TableRow, content: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
+    names = [*(c.name for c in table.schema), *ORIGIN]
     columns = list(zip(*content, strict=True)) if content else [()] * len(names)
     given = dict(zip(names, columns, strict=True))
     loaded = {c.name: sql.db.loaded(c, list(given[c.name])) for c in table.schema}

@@ -124,6 +124,16 @@ class SqliteFile:
         with self._translated():
             return self._connection.execute(sql, values).fetchall()
 
+    def some(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query, so many at a time."""
+        with self._translated():
+            cursor = self._connection.execute(sql)
+            try:
+                while found := cursor.fetchmany(rows):
+                    yield found
+            finally:
+                cursor.close()
+
     def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
         """Return the first row, or None."""
         with self._translated():

@@ -39,6 +39,7 @@ DIALECT = Dialect(
         "datetime": "TIMESTAMP",
         "nested": "TEXT",
     },
+    text_order=" COLLATE BINARY",
     table_options="",
     drop_view=True,
     name_max=None,

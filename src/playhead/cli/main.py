@@ -8,7 +8,7 @@ import sys
 import click
 
 from playhead import __version__
-from playhead.cli import groups, look, own, repair, start, stream, topics
+from playhead.cli import groups, look, own, repair, scan, start, stream, topics
 from playhead.cli.options import Globals, shared
 from playhead.cli.replay import replay
 
@@ -47,6 +47,7 @@ for _command in (
     repair.rollback,
     look.explain,
     look.history,
+    scan.scan,
     own.rewind,
     own.adopt,
     own.check,

@@ -123,7 +123,8 @@ def diff(
     """
     from playhead.ops.diff import Request
     from playhead.ops.diff import diff as op
-    from playhead.render import as_json, difference, difference_content
+    from playhead.render import as_json
+    from playhead.render_diff import difference, difference_content
 
     found = op(settings.project(), Request(pipeline, base, head, expect))
     out(as_json(difference_content(found)) if settings.json else difference(found))

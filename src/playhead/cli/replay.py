@@ -40,7 +40,8 @@ def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None
     from playhead.core.ranges import Wanted
     from playhead.ops.replay import Request, compared
     from playhead.ops.replay import replay as op
-    from playhead.render import as_json, difference_content, difference_counts
+    from playhead.render import as_json, difference_counts
+    from playhead.render_diff import difference_content
 
     wanted = Wanted(to=options["to"], clamp=options["clamp"])
     request = Request(versions, wanted, options["reason"], options["follow"], options["max_rate"])

@@ -1,25 +1,29 @@
-"""What differs between two versions of a table, and how much of it was declared."""
+"""What differs between two versions of a table, and how much of it was declared.
+
+The two come in pieces that cover the same range of keys (`playhead.core.merge`); what is kept of
+them does not grow with their number, but for the keys that nothing explains.
+"""
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from playhead.core import expect
 from playhead.core.codec import columns_schema
+from playhead.core.differing import ColumnDifference
+from playhead.core.outputs import nothing
 from playhead.core.schema import Schema
-from playhead.errors import DeclarationError
 
-RTOL = 1e-9
 SAMPLES = 10
+LISTED = 20
 UNEXPLAINED_MAX = 1_000_000
-_ASSIGNMENT = re.compile(r"\s*(?P<column>[A-Za-z]\w*)\s*=(?![=])\s*(?P<value>.+)\Z", re.DOTALL)
-_LOGICAL = re.compile(
-    r"\b(and|or|not|case|between|in|like|is)\b|[<>!]=?|(?<![<>!=])=", re.IGNORECASE
-)
+CLASSES = ("same", "changed", "ghost", "new")
+LATE = "_late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,15 @@ class Comparison:
         explained: Rows of changed, ghost and new that an expectation declares.
         unexplained: The others.
         expectations: One a declared expectation.
-        columns: Statistics by column: how many changed, and the ratios head/base.
+        columns: Statistics by column: how many changed, ratios and differences of head to base,
+            well-known units, the largest changes.
         samples: Rows that differ, unexplained ones first, with their source offsets.
-        unexplained_keys: Key and differing columns of every unexplained row, sorted.
+        unexplained_keys: Key and differing columns of every unexplained row, in the order of the
+            keys; of more than `UNEXPLAINED_MAX` the first, and a last line that says how many.
+        ghost_keys: The first ghosts.
+        new_keys: The first new keys.
+        digest: Of every unexplained row's key and differing columns.
+        key: The key's columns.
     """
 
     same: int
@@ -68,11 +78,160 @@ class Comparison:
     columns: Mapping[str, Any] = field(default_factory=dict)
     samples: Sequence[Mapping[str, Any]] = ()
     unexplained_keys: Sequence[str] = ()
+    ghost_keys: Sequence[Sequence[Any]] = ()
+    new_keys: Sequence[Sequence[Any]] = ()
+    digest: str = ""
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What two tables look like.
+
+    Attributes:
+        key: Columns that identify a row, in both.
+        base_schema: Columns of base.
+        head_schema: Columns of head.
+        bound: By partition, the smaller of the two cursors. A Boolean column ``_late`` in the
+            rows takes its place where offsets of the two do not compare.
+        rtol: Relative tolerance within which floats count as equal; 0: bit for bit.
+    """
+
+    key: tuple[str, ...]
+    base_schema: Schema
+    head_schema: Schema
+    bound: Mapping[int, int]
+    rtol: float = 0.0
+
+
+class Comparing:
+    """Compares two tables that come in pieces."""
+
+    def __init__(
+        self, shape: Shape, expectations: Sequence[str] = (), keep: int = UNEXPLAINED_MAX
+    ) -> None:
+        """Read the expectations.
+
+        Args:
+            shape: Of the two tables.
+            expectations: Polars SQL over head's columns and ``base.column``. ``column = value`` on
+                a float column means within relative 1e-9. A row that satisfies one is explained.
+            keep: How many keys of unexplained rows to keep.
+
+        Raises:
+            DeclarationError: An expectation cannot be read or names an unknown column.
+        """
+        self._shape, self._most = shape, keep
+        self._asked = [expect.read(e, shape.base_schema, shape.head_schema) for e in expectations]
+        in_base = {c.name for c in shape.base_schema}
+        common = [c for c in shape.head_schema if c.name in in_base and c.name not in shape.key]
+        self._differs = {
+            c.name: _differs(c.name, c.kind.name, shape.rtol).alias(f"_differs:{c.name}")
+            for c in common
+        }
+        self._columns = {c.name: ColumnDifference(c, shape.key) for c in common}
+        self._counts = dict.fromkeys(("in_flight", "explained", "unexplained", *CLASSES), 0)
+        self._held = [[0, 0, 0] for _ in self._asked]
+        self._unexplained: list[str] = []
+        self._sha = hashlib.sha256()
+        self._samples: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+        self._listed: dict[str, list[list[Any]]] = {"ghost": [], "new": []}
+
+    def add(self, base: pl.DataFrame | None, head: pl.DataFrame | None) -> None:
+        """Compare two pieces that cover the same range of keys.
+
+        Args:
+            base: Declared columns with ``_partition`` and ``_offset``, in any order; None: no rows.
+            head: The same.
+        """
+        base = nothing(self._shape.base_schema) if base is None else base
+        head = nothing(self._shape.head_schema) if head is None else head
+        joined, in_flight = _joined(base, head, self._shape)
+        classed = joined.with_columns(
+            pl.when(pl.col("_base").is_null())
+            .then(pl.lit("new"))
+            .when(~pl.col("_in_head"))
+            .then(pl.lit("ghost"))
+            .when(pl.any_horizontal(pl.lit(value=False), *self._differs.values()))
+            .then(pl.lit("changed"))
+            .otherwise(pl.lit("same"))
+            .alias("_class"),
+            *self._differs.values(),
+        )
+        self._counts["in_flight"] += in_flight
+        for name, n in classed["_class"].value_counts().iter_rows():
+            self._counts[name] += n
+        classed = classed.with_columns(self._explain(classed).alias("_explained"))
+        both = classed.filter(pl.col("_class").is_in(["same", "changed"]))
+        for column in self._columns.values():
+            column.add(both)
+        self._keep(classed.filter(pl.col("_class") != "same"))
+
+    def _explain(self, classed: pl.DataFrame) -> pl.Series:
+        """Ask every expectation; return which rows that differ satisfy one."""
+        differing = classed["_class"] != "same"
+        explained = pl.repeat(value=False, n=len(classed), eager=True)
+        for asked, held in zip(self._asked, self._held, strict=True):
+            holds = asked.of(classed)
+            for i, rows in enumerate((holds & differing, ~holds & differing, holds)):
+                held[i] += int(rows.sum())
+            explained |= holds
+        explained &= differing
+        self._counts["explained"] += int(explained.sum())
+        self._counts["unexplained"] += int((differing & ~explained).sum())
+        return explained
+
+    def _keep(self, differing: pl.DataFrame) -> None:
+        ids = [f"_id:{k}" for k in self._shape.key]
+        for name, listed in self._listed.items():
+            if len(listed) < LISTED:
+                rows = differing.filter(pl.col("_class") == name).head(LISTED - len(listed))
+                listed += [list(row) for row in rows.select(ids).iter_rows()]
+        unexplained = differing.filter(~pl.col("_explained"))
+        for explained, kept in self._samples.items():
+            rows = differing.filter(pl.col("_explained")) if explained else unexplained
+            rows = rows.head(SAMPLES - len(kept))
+            kept += [self._sample(row) for row in rows.iter_rows(named=True)]
+        for line in _lines(unexplained, ids, tuple(self._differs)):
+            self._sha.update(line.encode("utf-8", "surrogatepass") + b"\n")
+            if len(self._unexplained) < self._most:
+                self._unexplained.append(line)
+
+    def _sample(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        in_head = row["_in_head"]
+        return {
+            "class": row["_class"],
+            "explained": row["_explained"],
+            "key": [row[f"_id:{k}"] for k in self._shape.key],
+            "base": row["_base"],
+            "head": {c.name: row[c.name] for c in self._shape.head_schema} if in_head else None,
+            "base_offset": row["_base_offset"],
+            "head_offset": row["_offset"],
+            "partition": row["_partition"] if in_head else row["_base_partition"],
+        }
+
+    def found(self) -> Comparison:
+        """Return what was found in all pieces."""
+        lines = self._unexplained
+        more = self._counts["unexplained"] - len(lines)
+        return Comparison(
+            **self._counts,
+            expectations=tuple(
+                Expectation(a.expr, *held) for a, held in zip(self._asked, self._held, strict=True)
+            ),
+            columns={name: c.content() for name, c in self._columns.items()},
+            samples=(self._samples[False] + self._samples[True])[:SAMPLES],
+            unexplained_keys=[*lines, f"and {more} more"] if more else lines,
+            ghost_keys=self._listed["ghost"],
+            new_keys=self._listed["new"],
+            digest=self._sha.hexdigest(),
+            key=self._shape.key,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Two tables to compare: declared columns with ``_partition`` and ``_offset``.
+    """Two whole tables to compare: declared columns with ``_partition`` and ``_offset``.
 
     Attributes:
         base: The version that is live.
@@ -92,204 +251,67 @@ class Sides:
 
 
 def compare(sides: Sides, expectations: Sequence[str] = (), rtol: float = 0.0) -> Comparison:
-    """Compare head with base.
-
-    Args:
-        sides: The two tables.
-        expectations: Polars SQL over head's columns and ``base.column``. ``column = value`` on
-            a float column means within relative 1e-9. A row that satisfies one is explained.
-        rtol: Relative tolerance within which floats count as equal; 0: bit for bit.
+    """Compare two tables in one piece.
 
     Raises:
         DeclarationError: An expectation cannot be read or names an unknown column.
     """
-    joined, in_flight = _joined(sides)
-    common = [c for c in sides.head_schema if c.name in {b.name for b in sides.base_schema}]
-    differs = {
-        c.name: _differs(pl.col(c.name), pl.col("_base").struct.field(c.name), c.kind.name, rtol)
-        for c in common
-        if c.name not in sides.key
-    }
-    classed = joined.with_columns(
-        pl.when(pl.col("_base").is_null())
-        .then(pl.lit("new"))
-        .when(~pl.col("_in_head"))
-        .then(pl.lit("ghost"))
-        .when(pl.any_horizontal(pl.lit(value=False), *differs.values()))
-        .then(pl.lit("changed"))
-        .otherwise(pl.lit("same"))
-        .alias("_class"),
-        *(expr.alias(f"_differs:{name}") for name, expr in differs.items()),
-    )
-    asked = [_evaluate(classed, expr, sides) for expr in expectations]
-    differing = classed["_class"] != "same"
-    explained = pl.repeat(value=False, n=len(classed), eager=True)
-    for holds in asked:
-        explained |= holds
-    explained &= differing
-    unexplained = classed.filter(differing & ~explained)
-    counts = dict(classed["_class"].value_counts().iter_rows())
-    return Comparison(
-        **{name: counts.get(name, 0) for name in ("same", "changed", "ghost", "new")},
-        in_flight=in_flight,
-        explained=int(explained.sum()),
-        unexplained=len(unexplained),
-        expectations=tuple(
-            Expectation(
-                expr,
-                int((holds & differing).sum()),
-                int((~holds & differing).sum()),
-                int(holds.sum()),
-            )
-            for expr, holds in zip(expectations, asked, strict=True)
-        ),
-        columns={name: _statistics(classed, name) for name in differs},
-        samples=_samples(classed, explained, sides),
-        unexplained_keys=_keys(unexplained, sides.key),
-    )
+    shape = Shape(sides.key, sides.base_schema, sides.head_schema, sides.bound, rtol)
+    comparing = Comparing(shape, expectations)
+    comparing.add(sides.base, sides.head)
+    return comparing.found()
 
 
-def _joined(sides: Sides) -> tuple[pl.DataFrame, int]:
-    """Join on the key; keys with a row beyond the bound are left out and counted."""
-    bound = pl.DataFrame(
-        {"_partition": list(sides.bound), "_bound": list(sides.bound.values())},
-        schema={"_partition": pl.Int32, "_bound": pl.Int64},
-    )
-    late = [
-        side.join(bound, on="_partition", how="left")
-        .filter(pl.col("_bound").is_null() | (pl.col("_offset") >= pl.col("_bound")))
-        .select(sides.key)
-        for side in (sides.base, sides.head)
-    ]
-    flying = pl.concat(late).unique()
-    base = sides.base.join(flying, on=sides.key, how="anti").select(
-        *(pl.col(k).alias(f"_key:{k}") for k in sides.key),
-        pl.struct(c.name for c in sides.base_schema).alias("_base"),
+def _joined(base: pl.DataFrame, head: pl.DataFrame, shape: Shape) -> tuple[pl.DataFrame, int]:
+    """Join on the key; keys with a row beyond the bound are left out and counted.
+
+    The key of either side is in ``_id:<column>``; ``_in_head`` says whether head has the row.
+    """
+    key = list(shape.key)
+    flying = pl.concat([_late(side, shape).select(key) for side in (base, head)]).unique()
+    base = base.join(flying, on=key, how="anti").select(
+        *(pl.col(k).alias(f"_key:{k}") for k in key),
+        pl.struct(c.name for c in shape.base_schema).alias("_base"),
         pl.col("_offset").alias("_base_offset"),
         pl.col("_partition").alias("_base_partition"),
     )
-    head = sides.head.join(flying, on=sides.key, how="anti").with_columns(_in_head=True)
+    names = [*columns_schema(shape.head_schema), "_partition", "_offset"]
+    head = head.join(flying, on=key, how="anti").select(names).with_columns(_in_head=True)
     joined = head.join(
-        base,
-        left_on=list(sides.key),
-        right_on=[f"_key:{k}" for k in sides.key],
-        how="full",
-        coalesce=False,
-    ).with_columns(pl.col("_in_head").fill_null(value=False))
-    order = [pl.coalesce(pl.col(k), pl.col(f"_key:{k}")) for k in sides.key]
-    return joined.sort(order), len(flying)
+        base, left_on=key, right_on=[f"_key:{k}" for k in key], how="full", coalesce=False
+    )
+    # An expectation sees the missing side null, its key too: the key itself is kept aside.
+    ids = {f"_id:{k}": pl.coalesce(pl.col(k), pl.col(f"_key:{k}")) for k in key}
+    joined = joined.with_columns(pl.col("_in_head").fill_null(value=False), **ids)
+    return joined.sort(list(ids)), len(flying)
 
 
-def _differs(head: pl.Expr, base: pl.Expr, kind: str, rtol: float) -> pl.Expr:
+def _late(side: pl.DataFrame, shape: Shape) -> pl.DataFrame:
+    if LATE in side.columns:
+        return side.filter(LATE)
+    bound = pl.DataFrame(
+        {"_partition": list(shape.bound), "_bound": list(shape.bound.values())},
+        schema={"_partition": pl.Int32, "_bound": pl.Int64},
+    )
+    return side.join(bound, on="_partition", how="left").filter(
+        pl.col("_bound").is_null() | (pl.col("_offset") >= pl.col("_bound"))
+    )
+
+
+def _differs(name: str, kind: str, rtol: float) -> pl.Expr:
+    head, base = pl.col(name), pl.col("_base").struct.field(name)
     if kind == "float" and rtol > 0:
-        return ~(_close(head, base, rtol) | (head.is_null() & base.is_null()))
+        return ~(expect.close(head, base, rtol) | (head.is_null() & base.is_null()))
     return head.ne_missing(base)
 
 
-def _close(left: pl.Expr, right: pl.Expr, rtol: float) -> pl.Expr:
-    """Return whether two floats are within a relative bound; null is not."""
-    widest = pl.max_horizontal(left.abs(), right.abs())
-    return ((left - right).abs() <= rtol * widest).fill_null(value=False)
-
-
-def _evaluate(joined: pl.DataFrame, expectation: str, sides: Sides) -> pl.Series:
-    """Return for each row whether the expectation is true of it; null is not true."""
-    floats = {c.name for c in sides.head_schema if c.kind.name == "float"}
-    match = _ASSIGNMENT.match(expectation)
-    plain = match is not None and not _LOGICAL.search(_outermost(match["value"]))
-    if re.search(r"\bselect\b", _without_quotes(expectation), re.IGNORECASE):
-        raise DeclarationError(f"expectation {expectation!r}: subqueries are not possible")
-    try:
-        if match is not None and plain and match["column"] in floats:
-            told = _close(pl.col(match["column"]), _sql(match["value"]), RTOL)
-        else:
-            told = _sql(expectation)
-        shown = joined.with_columns(base=pl.col("_base"))
-        found = shown.select(told.alias("_told"))["_told"]
-    except (pl.exceptions.PolarsError, TypeError) as error:
-        names = ", ".join(c.name for c in sides.head_schema)
-        raise DeclarationError(
-            f"expectation {expectation!r} cannot be read: {str(error).splitlines()[0]}",
-            cure=f"It is polars SQL over {names}, and base.<column>.",
-        ) from error
-    if found.dtype != pl.Boolean:
-        raise DeclarationError(
-            f"expectation {expectation!r} is not true or false, but {found.dtype}"
-        )
-    if len(found) != len(joined):
-        found = pl.repeat(bool(found[0]), len(joined), eager=True)
-    return found.fill_null(value=False)
-
-
-def _sql(text: str) -> pl.Expr:
-    found: pl.Expr = pl.sql_expr(text)
-    return found
-
-
-def _without_quotes(text: str) -> str:
-    return re.sub(r"'(?:[^']|'')*'", "''", text)
-
-
-def _outermost(text: str) -> str:
-    """Return an expression without what stands in quotes, in parentheses, or in CASE … END."""
-    text = _without_quotes(text)
-    before = ""
-    while before != text:
-        before = text
-        text = re.sub(r"\([^()]*\)", " ", text)
-        text = re.sub(r"\bcase\b(?:(?!\bcase\b).)*?\bend\b", " ", text, flags=re.I | re.S)
-    return text
-
-
-def _statistics(classed: pl.DataFrame, column: str) -> dict[str, Any]:
-    both = classed.filter(pl.col("_class").is_in(["same", "changed"]))
-    changed = both.filter(pl.col(f"_differs:{column}"))
-    found: dict[str, Any] = {"changed": len(changed), "compared": len(both)}
-    if not classed.schema[column].is_numeric():
-        return found
-    head, base = pl.col(column), pl.col("_base").struct.field(column)
-    ratios = changed.select(pl.when(base != 0).then(head / base).alias("ratio"))[
-        "ratio"
-    ].drop_nulls()
-    if len(ratios):
-        spikes = ratios.round_sig_figs(7).value_counts(sort=True, name="n").head(5)
-        found["ratio"] = {
-            "min": ratios.min(),
-            "median": ratios.median(),
-            "max": ratios.max(),
-            "most_common": [{"ratio": r, "rows": n} for r, n in spikes.iter_rows()],
-        }
-    return found
-
-
-def _samples(classed: pl.DataFrame, explained: pl.Series, sides: Sides) -> list[dict[str, Any]]:
-    chosen = (
-        classed.with_columns(explained.alias("_explained"))
-        .filter(pl.col("_class") != "same")
-        .sort("_explained", maintain_order=True)
-        .head(SAMPLES)
-    )
-    names = list(columns_schema(sides.head_schema))
+def _lines(unexplained: pl.DataFrame, key: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return class, key and differing columns of each row."""
+    names = [f"_differs:{c}" for c in columns]
+    rows = unexplained.select("_class", *key, *names).iter_rows()
+    n = 1 + len(key)
     return [
-        {
-            "class": row["_class"],
-            "explained": row["_explained"],
-            "key": [row[k] if row["_in_head"] else row["_base"][k] for k in sides.key],
-            "base": row["_base"],
-            "head": {n: row[n] for n in names} if row["_in_head"] else None,
-            "base_offset": row["_base_offset"],
-            "head_offset": row["_offset"],
-            "partition": row["_partition"] if row["_in_head"] else row["_base_partition"],
-        }
-        for row in chosen.iter_rows(named=True)
+        f"{row[0]} {list(row[1:n])!r} "
+        + ",".join(c for c, differs in zip(columns, row[n:], strict=True) if differs)
+        for row in rows
     ]
-
-
-def _keys(unexplained: pl.DataFrame, key: Sequence[str]) -> list[str]:
-    columns = [c for c in unexplained.columns if c.startswith("_differs:")]
-    found = []
-    for row in unexplained.iter_rows(named=True):
-        values = [row[k] if row["_in_head"] else row["_base"][k] for k in key]
-        names = [c.removeprefix("_differs:") for c in columns if row[c]]
-        found.append(f"{row['_class']} {values!r} {','.join(names)}")
-    return sorted(found)

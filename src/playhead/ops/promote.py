@@ -223,9 +223,7 @@ def _judge(store: Store, found: Difference, reviewed: Reviewed | None) -> None:
         return
     diffing.keep(store, found)
     seen = reviewed.unexplained if reviewed else {}
-    fresh = sum(
-        len(set(c.unexplained_keys) - set(seen.get(name, ()))) for name, c in found.tables.items()
-    )
+    fresh = found.beyond(seen)
     if fresh:
         was = "were not in the diff that was accepted" if reviewed else "are unexplained"
         raise Unexplained(

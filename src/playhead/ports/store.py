@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -297,8 +298,27 @@ class Catalog(Protocol):
     def cut(self, only: Collection[str] | None = None) -> Cut:
         """Return results of one moment: of the named versions, or of every version."""
 
+    def moment(self) -> AbstractContextManager[Moment]:
+        """Open results of one moment, to be read in pieces; writers go on meanwhile."""
+
     def changes(self) -> int:
         """Return a counter that each change of results or pointers raises."""
+
+
+class Moment(Protocol):
+    """Results of one moment, as long as it is open."""
+
+    @property
+    def cursors(self) -> Mapping[str, Mapping[int, Cursor]]:
+        """Cursor by version and partition."""
+
+    def pieces(self, table: TableRow, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield a physical table in the order of its key, at most so many rows at a time.
+
+        Texts are ordered by their UTF-8 bytes, false before true, times by time: the order is the
+        same in every store, and that of a polars sort. Several may be read at once, by turns. The
+        frames are those of `Catalog.rows`.
+        """
 
 
 class Journal(Protocol):

@@ -30,3 +30,17 @@ SELECT set_config('search_path', :search_path, false), set_config('TimeZone', 'U
   set_config('DateStyle', 'ISO', false), set_config('bytea_output', 'hex', false),
   CASE WHEN current_setting('synchronous_commit') = 'off'
     THEN set_config('synchronous_commit', 'on', false) END;
+
+-- foreign.columns --
+-- The columns of a table or view of anybody's, in order.
+SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute AS a
+JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = :schema AND c.relname = :name AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum;
+
+-- foreign.tables --
+-- The tables and views that we may see, ours aside.
+SELECT schemaname, tablename FROM pg_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tablename NOT LIKE 'playhead\_\_%%'
+UNION SELECT schemaname, viewname FROM pg_views
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2;
