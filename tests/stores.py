@@ -223,9 +223,9 @@ class Writer:
         return Move(place(partition), self.cursors[partition], after, epoch, rows=stored, **fields)
 
     def commit(self, *moves: Move) -> str:
-        stage = self.store.ledger.commit(self.version.name, moves)
+        orders = self.store.ledger.commit(self.version.name, moves)
         self.cursors |= {move.place.partition: move.after for move in moves}
-        return stage
+        return orders.stage
 
 
 def started(store: Store, *partitions: int, version: VersionRow | None = None) -> Writer:
@@ -355,7 +355,8 @@ def promote(store: Store, base: VersionRow, head: VersionRow, /, **changed: Any)
         for v in (base, head)
     }
     ready = Swap(base, head, pointer.epoch, leases, cursors, {"why": "test"})
-    return store.catalog.swap(replace(ready, **changed))
+    (epoch,) = store.catalog.swap(replace(ready, **changed))
+    return epoch
 
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1

@@ -79,6 +79,17 @@ class Project:
         app.check()
         return app
 
+    def reloaded(self) -> Project:
+        """Return the project as it is on the disk now, with the user's modules loaded anew.
+
+        What was loaded before goes on as it is.
+        """
+        root = self.root.resolve()
+        for name, module in list(sys.modules.items()):
+            if _lies_in(getattr(module, "__file__", None), root):
+                del sys.modules[name]
+        return Project(self.settings)
+
     def open_log(self) -> Log:
         """Open the log; the caller closes it.
 

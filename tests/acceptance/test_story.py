@@ -168,13 +168,12 @@ def test_a_skip_is_refused_until_it_is_accepted(trip: Trip) -> None:
     assert [p["records"] for p in trip.run()["pipelines"]] == [0]
 
 
-def test_nothing_is_promoted_or_reset_under_a_running_worker(trip: Trip) -> None:
+def test_nothing_is_run_or_reset_under_a_running_worker(trip: Trip) -> None:
     trip.run()
     trip.ok("replay", "distance@km")
     before = trip.json("groups", "describe", "--group", trip.group)["groups"][0]["partitions"]
     with trip.running() as worker:
         for command in (
-            ("promote", "distance@km"),
             ("groups", "reset", "--group", trip.group, "--to-offset", "0", "--execute"),
             ("run", "--until-caught-up"),
         ):

@@ -14,7 +14,7 @@ import pytest
 from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreFailed
-from playhead.ports import Moment, Pointer, Store, TableRow, VersionRow
+from playhead.ports import Moment, Pointer, Store, Swap, TableRow, VersionRow
 from stores import (
     NO_SUCH_TABLE,
     ORIGIN,
@@ -284,6 +284,32 @@ def test_a_swap_that_is_out_of_date_changes_nothing(
         promote(store, base.version, head.version, **changed)
     assert (everything(store), world.audit(), world.sql("SELECT * FROM t")) == before
     assert promote(store, base.version, head.version) == 2
+
+
+def test_several_pointers_are_swapped_together_or_not_at_all(
+    world: World, store: Store, pair: tuple[Writer, Writer]
+) -> None:
+    base, head = pair
+    others = [a_version(label, stage, [table(label, name="u")], pipeline="other")
+              for label, stage in (("a", "live"), ("b", "shadow"))]  # fmt: skip
+    for version in others:
+        store.catalog.record(version)
+    one = Swap(base.version, head.version, 1, {}, {}, {"why": "test"})
+    two = Swap(*others, 1, {}, {}, {"why": "test"})
+    before = everything(store), world.audit(), world.sql("SELECT * FROM t")
+    for wrong in (
+        replace(two, epoch=2),
+        replace(two, leases={"part/never": 1}),
+        replace(two, cursors={"p@a": {}}),
+    ):
+        for swaps in ((one, wrong), (wrong, one)):
+            with pytest.raises(CheckpointConflict):
+                store.catalog.swap(*swaps)
+    assert (everything(store), world.audit(), world.sql("SELECT * FROM t")) == before
+    assert store.catalog.swap(one, two) == [2, 2]
+    assert [v.stage for v in store.catalog.versions()] == ["retired", "live", "retired", "live"]
+    assert store.catalog.pointer("other") == Pointer("b", 2, "a")
+    assert world.audit() == [("promoted", "p@b"), ("promoted", "other@b")]
 
 
 def test_of_two_promotions_one_comes_first(store: Store, pair: tuple[Writer, Writer]) -> None:

@@ -20,7 +20,7 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.codec import columns_schema
 from playhead.core.past import Counts
 from playhead.errors import CheckpointConflict, FunctionFailed, PlayheadError, Refused, StoreFailed
-from playhead.ports import Generation, Move, Standing, Store
+from playhead.ports import Generation, Move, Orders, Standing, Store
 from stores import (
     BEFORE_ALL,
     ORIGIN,
@@ -641,6 +641,52 @@ def test_a_lease_in_force_is_refused_naming_its_holder(world: World) -> None:
     assert (lease.epoch, lease.note) == (1, "live since noon")
 
 
+def test_a_worker_is_told_its_stage_and_a_hold_that_is_in_force(world: World) -> None:
+    store, other = world.open(), world.open()
+    writer = started(store, version=a_version(stage="live"))
+    assert store.ledger.orders("p@a") == Orders("live")
+    assert store.ledger.orders("p@b") == Orders("")
+    other.ledger.take_free("hold/other", "asked")
+    assert store.ledger.commit("p@a", [writer.batch(0, (1, 1.0))]) == Orders("live")
+    writer.cursors[0] = store.ledger.standings("p@a")[0].cursor
+    other.ledger.take_free("hold/p", "asked")
+    assert store.ledger.orders("p@a") == Orders("live", 1)
+    assert store.ledger.commit("p@a", [writer.batch(0, (1, 1.0))]) == Orders("live", 1)
+    world.age("hold/p", 11)
+    assert store.ledger.orders("p@a") == Orders("live")
+    other.ledger.release({"hold/p": other.ledger.take_free("hold/p", "asked")})
+    assert store.ledger.orders("p@a") == Orders("live")
+    assert other.ledger.take_free("hold/p", "asked") == 3
+    assert store.ledger.orders("p@a") == Orders("live", 3)
+
+
+def test_a_lease_is_answered_while_it_is_in_force_at_that_epoch(world: World) -> None:
+    store, other = world.open(), world.open()
+    assert not store.ledger.answer("hold/p", 0, "here")
+    epoch = other.ledger.take_free("hold/p", "asked")
+    assert not store.ledger.answer("hold/p", epoch + 1, "here")
+    assert store.ledger.answer("hold/p", epoch, "here")
+    held = other.ledger.lease("hold/p")
+    assert held is not None
+    assert (held.epoch, held.note, held.in_force) == (epoch, "here", True)
+    other.ledger.renew({"hold/p": epoch})
+    world.age("hold/p", 11)
+    assert not store.ledger.answer("hold/p", epoch, "too late")
+    other.ledger.release({"hold/p": epoch})
+    assert not store.ledger.answer("hold/p", epoch, "too late")
+
+
+def test_leases_are_taken_as_they_stood_all_or_none(store: Store) -> None:
+    before = store.ledger.take(["x", "y"], "")
+    store.ledger.take(["y"], "a newer session")
+    with pytest.raises(CheckpointConflict):
+        store.ledger.take(list(before), "", at=before)
+    with pytest.raises(CheckpointConflict):
+        store.ledger.take(["x", "z"], "", at={"x": 1, "z": 1})
+    assert [store.ledger.take([name], "")[name] for name in "xyz"] == [2, 3, 1]
+    assert store.ledger.take(["x", "y"], "", at={"x": 2, "y": 3}) == {"x": 3, "y": 4}
+
+
 def test_a_lease_expires_after_ten_seconds(world: World) -> None:
     store = world.open()
     store.ledger.take_free("x", "")
@@ -795,7 +841,7 @@ def test_of_several_who_commit_the_same_batch_one_does(world: World) -> None:
     for i in range(8):
         move = writer.batch(0, (i, float(i)))
         got = all_at_once(world, 4, lambda store, _, m=move: store.ledger.commit("p@a", [m]))
-        assert got.count("shadow") == 1
+        assert got.count(Orders("shadow")) == 1
         assert got.count(CheckpointConflict) == 3
         writer.cursors[0] = move.after
     assert rows_of(writer.store, table()) == [(i, float(i), 0, i) for i in range(8)]

@@ -22,7 +22,7 @@ import pytest
 from playhead.engine.events import STEPS
 from proof import figures
 from proof.project import Site, once, points
-from story import LOCAL_STORE
+from story import LOCAL_STORE, wait_for
 
 SRC = Path(__file__).resolve().parents[2] / "src/playhead"
 RECORDS = 300
@@ -39,7 +39,8 @@ IN_REWIND = (
     "between delta and rows",
     "rewind stored",
 )
-IN_SWAP = ("before swap", "after swap")
+IN_SWAP = STEPS[STEPS.index("hold asked") : STEPS.index("mirror built") + 1]
+IN_ROLLBACK = ("live stands", "before swap", "after swap")
 # The log's transaction is committed, and the store's is not.
 WITNESS_AHEAD = STEPS[STEPS.index("after log commit") : STEPS.index("after store commit")]
 
@@ -85,9 +86,10 @@ def short() -> list[Cell]:
         *[Cell("batches", step, 3, store="postgres") for step in IN_STORE[:-1]],
         *[Cell("batches", step, 2, store="postgres") for step in IN_SNAPSHOT],
         *[Cell("reset", step, store="postgres") for step in IN_REWIND],
-        *[Cell("promote", step, store="postgres") for step in IN_SWAP],
+        *[Cell("promote", step, store="postgres") for step in ("before swap", "after swap")],
         *[Cell("promote", step) for step in IN_SWAP],
-        *[Cell("rollback", step) for step in IN_SWAP],
+        *[Cell("hand_over", step) for step in ("live stands", "after swap")],
+        *[Cell("rollback", step) for step in IN_ROLLBACK],
     ]
 
 
@@ -108,7 +110,7 @@ def long() -> list[Cell]:
             found += [Cell(act, step, nth, log) for step in IN_REWIND for nth in (1, 2)]
             found += [Cell(act, step, 1, log, again=True) for step in IN_RESTORE]
         found += [Cell("skip", step, 1, log) for step in ("skip intent", *IN_STORE[:4])]
-        for act in ("promote", "rollback"):
+        for act in ("promote", "hand_over", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
     return found + [replace(cell, store="postgres") for cell in found]
 
@@ -256,7 +258,7 @@ class Crash:
 
     def _swap(self, command: tuple[str, ...], old: str, new: str) -> None:
         self._die(*command)
-        stood = old if self.cell.step == "before swap" else new
+        stood = self._stood(old, new)
         assert self._public() == self.site.expected(stood)["table"]
         if stood == old:
             self.site.ok(*command)
@@ -264,6 +266,44 @@ class Crash:
         assert self.site.json(*self.RUN)["pipelines"][0]["version"] == new
         for label in ("one", "two"):
             self._same("total", label)
+
+    def _stood(self, old: str, new: str) -> str:
+        """Return which of the two is live after the kill."""
+        return old if IN_SWAP.index(self.cell.step) < IN_SWAP.index("after swap") else new
+
+    def hand_over(self) -> None:
+        """The promotion of a version while a worker runs live, which goes on either way."""
+        site = self.site = self.sites.get(self.cell, self.RUN, ("replay", "total@two"))
+        worker = site.start("run", "total")
+        try:
+            wait_for(lambda: self._runs("one"), "the worker to run")
+            self._die("promote", "total@two")
+            site.produce(points(RECORDS, seed=1))
+            stood = self._stood("one", "two")
+            wait_for(lambda: self._caught_up(stood), "the worker to go on")
+            if stood == "one":
+                site.ok("promote", "total@two")
+                wait_for(lambda: self._runs("two"), "the worker to run what was promoted")
+            site.produce(points(RECORDS, seed=2))
+            wait_for(lambda: self._caught_up("two"), "the worker to run on")
+            assert worker.poll() is None
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(30)
+        site.ok("rollback", "total")
+        for label in ("one", "two"):
+            self._same("total", label)
+
+    def _runs(self, label: str) -> bool:
+        with closing(self.site.project.open_store()) as store:
+            lease = store.ledger.lease(f"worker/total@{label}/0")
+            return lease is not None and lease.note == "running" and lease.in_force
+
+    def _caught_up(self, label: str) -> bool:
+        with closing(self.site.project.open_store()) as store:
+            standings = store.ledger.standings(f"total@{label}")
+            at = {str(p): s.cursor.next for p, s in standings.items()}
+        return at == self.site.expected(label)["cursor"]
 
     def _public(self) -> list[list[Any]]:
         answered = self.site.json("query", "SELECT key, total, before, n FROM totals ORDER BY key")

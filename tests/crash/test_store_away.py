@@ -18,7 +18,7 @@ from playhead.config import Settings
 from playhead.engine.events import Event, Recovered, SessionOver, Waiting
 from playhead.errors import StoreFailed
 from playhead.ops.run import Request, run
-from playhead.ports import Ledger, Move, Store
+from playhead.ports import Ledger, Move, Orders, Store
 from playhead.project import Project
 from story import Trip, headers, wait_for
 
@@ -36,15 +36,15 @@ class FaultyLedger:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.ledger, name)
 
-    def commit(self, version: str, moves: Sequence[Move]) -> str:
+    def commit(self, version: str, moves: Sequence[Move]) -> Orders:
         self.count[0] += 1
         how = self.faults.get(self.count[0])
         if how == "before":
             raise StoreFailed("the connection is gone", passing=True)
-        stage = self.ledger.commit(version, moves)
+        orders = self.ledger.commit(version, moves)
         if how == "after":
             raise StoreFailed("the connection is gone", passing=True)
-        return stage
+        return orders
 
 
 @dataclass

@@ -50,7 +50,7 @@ PUBLISH = """\
     if session.task.publishes:
         member.publish(_together([c.outcome for c in computed.parts]), offsets)
 """
-STORE = "    stage = ledger.commit(session.name, moves)\n"
+STORE = "    orders = ledger.commit(session.name, moves)\n"
 BUGS = (
     Bug(
         "commit the offset before the store",

@@ -17,10 +17,11 @@ from playhead.core.records import Outgoing
 from playhead.core.schema import schema_of
 from playhead.engine.call import Caller
 from playhead.engine.events import Warned
+from playhead.engine.hold import settled
 from playhead.engine.reading import read_all, read_one
 from playhead.engine.restore import Restorer
 from playhead.engine.task import Task
-from playhead.engine.worker import Worker, settled
+from playhead.engine.worker import Worker
 from playhead.errors import OffsetOutOfRange
 from playhead.ports import TableRow, VersionRow
 

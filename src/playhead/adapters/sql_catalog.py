@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -92,36 +92,46 @@ class SqlCatalog:
         row = self._sql.one("catalog.pointer", pipeline=pipeline)
         return Pointer(*row) if row else None
 
-    def swap(self, swap: Swap) -> int:
-        """Make head live in one transaction; return the pointer's epoch."""
+    def swap(self, *swaps: Swap) -> list[int]:
+        """Make each head live, all in one transaction; return the pointers' epochs."""
         with self._sql.transaction():
             self._sql.one("catalog.lock")
-            moved = self._sql.run(
-                "catalog.move_pointer",
-                head=swap.head.label,
-                pipeline=swap.head.pipeline,
-                base=swap.base.label,
-                epoch=swap.epoch,
-            )
-            if not moved:
-                raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
-            self._check(swap)
-            shown = {row.name: row.shown for row in self.versions()}
-            base = replace(swap.base, shown=shown[swap.base.name] or 1)
-            self._set(base, "retired")
-            turn = max([base.shown, *shown.values()]) + 1
-            self._set(replace(swap.head, shown=shown[swap.head.name] or turn), "live")
-            self._show(swap.head)
-            write_note(self._sql, "promoted", swap.head.name, swap.detail)
+            for swap in sorted(swaps, key=lambda s: s.head.pipeline):
+                self._move(swap)
+            self._check(swaps)
+            for swap in swaps:
+                self._change_stages(swap)
+                write_note(self._sql, "promoted", swap.head.name, swap.detail)
             self._sql.run("meta.changed")
-        return swap.epoch + 1
+        return [swap.epoch + 1 for swap in swaps]
 
-    def _check(self, swap: Swap) -> None:
+    def _move(self, swap: Swap) -> None:
+        moved = self._sql.run(
+            "catalog.move_pointer",
+            head=swap.head.label,
+            pipeline=swap.head.pipeline,
+            base=swap.base.label,
+            epoch=swap.epoch,
+        )
+        if not moved:
+            raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
+
+    def _change_stages(self, swap: Swap) -> None:
+        shown = {row.name: row.shown for row in self.versions()}
+        base = replace(swap.base, shown=shown[swap.base.name] or 1)
+        self._set(base, "retired")
+        turn = max([base.shown, *shown.values()]) + 1
+        self._set(replace(swap.head, shown=shown[swap.head.name] or turn), "live")
+        self._show(swap.head)
+
+    def _check(self, swaps: Sequence[Swap]) -> None:
         """Compare leases and cursors, and keep them as they are until the swap is done."""
-        for name in in_lock_order(swap.leases):
-            if self._sql.one("lease.lock", name=name) != (swap.leases[name],):
+        leases = {name: epoch for swap in swaps for name, epoch in swap.leases.items()}
+        for name in in_lock_order(leases):
+            if self._sql.one("lease.lock", name=name) != (leases[name],):
                 raise CheckpointConflict(f"lease {name} was taken by another process")
-        for version, wanted in sorted(swap.cursors.items()):
+        cursors = {version: at for swap in swaps for version, at in swap.cursors.items()}
+        for version, wanted in sorted(cursors.items()):
             rows = self._sql.all("catalog.lock_cursors", version=version)
             if {partition: Cursor(*cursor) for partition, *cursor in rows} != dict(wanted):
                 raise CheckpointConflict(f"the cursors of {version} have moved")

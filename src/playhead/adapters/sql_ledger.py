@@ -15,7 +15,7 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts
 from playhead.errors import CheckpointConflict, Refused
-from playhead.ports import Generation, Lease, Move, Standing
+from playhead.ports import Generation, Lease, Move, Orders, Standing
 
 LEASE_S = 10.0
 _UPSTREAM = msgspec.json.Decoder(dict[str, tuple[tuple[int, int], ...]])
@@ -68,17 +68,17 @@ class SqlLedger:
             )
             if not inserted:
                 raise _conflict(version, place, "it has a cursor already")
-            self._begin_generation(version, move)
+            _begin_generation(self._sql, version, move)
 
-    def commit(self, version: str, moves: Sequence[Move]) -> str:
-        """Move the cursors and write content and rows, all or nothing; return the stage."""
+    def commit(self, version: str, moves: Sequence[Move]) -> Orders:
+        """Move the cursors and write content and rows, all or nothing; return the orders."""
         with self._sql.transaction():
             for move in sorted(moves, key=lambda m: m.place):
                 self._compare_and_set(version, move)
             self._step("after compare-and-set")
             for move in moves:
                 if move.after.generation != move.before.generation:
-                    self._begin_generation(version, move)
+                    _begin_generation(self._sql, version, move)
                 else:
                     write_past(self._sql, version, move)
             self._step("between delta and rows")
@@ -86,9 +86,15 @@ class SqlLedger:
                 for table, rows in move.rows.items():
                     write_rows(self._sql, table, rows, move.place)
             self._sql.run("meta.changed")
-            pipeline, _, label = version.partition("@")
-            stage = self._sql.one("ledger.stage", pipeline=pipeline, label=label)
-        return str(stage[0]) if stage else ""
+            return self.orders(version)
+
+    def orders(self, version: str) -> Orders:
+        """Return what a worker of this version is told now."""
+        pipeline, _, label = version.partition("@")
+        stage = self._sql.one("ledger.stage", pipeline=pipeline, label=label)
+        hold = self.lease(f"hold/{pipeline}")
+        told = hold.epoch if hold is not None and hold.in_force else None
+        return Orders(str(stage[0]) if stage else "", told)
 
     def _step(self, name: str) -> None:
         if self.on_step is not None:
@@ -115,34 +121,14 @@ class SqlLedger:
         if changed != 1:
             raise _conflict(version, move.place, f"the cursor is no longer {move.before}")
 
-    def _begin_generation(self, version: str, move: Move) -> None:
-        self._sql.run(
-            "ledger.insert_generation",
-            version=version,
-            topic=move.place.topic,
-            partition=move.place.partition,
-            number=move.after.generation,
-            start=move.after.next,
-            gap_from=move.gap_from,
-            upstream=msgspec.json.encode(move.upstream),
-            begun_at=now(),
-            why=move.why,
-        )
-        write_past(self._sql, version, move)
-        if move.topic_id:
-            place = move.place
-            self._sql.run(
-                "history.drop_skips",
-                version=version,
-                topic=place.topic,
-                partition=place.partition,
-            )
-        for table in move.rows:
-            delete_partition(self._sql, table, move.place)
-
-    def take(self, names: Sequence[str], note: str) -> dict[str, int]:
-        """Take leases whether in force or not; return the epochs."""
+    def take(
+        self, names: Sequence[str], note: str, at: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Take leases whether in force or not; with ``at`` only from those who had them then."""
         with self._sql.transaction():
+            for name in in_lock_order(names if at is not None else ()):
+                if self._sql.one("lease.lock", name=name) != ((at or {}).get(name),):
+                    raise CheckpointConflict(f"lease {name} was taken by another process")
             return {name: self._take(name, note) for name in in_lock_order(names)}
 
     def _take(self, name: str, note: str) -> int:
@@ -179,6 +165,14 @@ class SqlLedger:
                 if not self._sql.run("lease.renew", for_s=LEASE_S, name=name, epoch=epochs[name]):
                     raise CheckpointConflict(f"lease {name} was taken by another process")
 
+    def answer(self, name: str, epoch: int, note: str) -> bool:
+        """Write a note on a lease that another holds; say whether it still stood there."""
+        with self._sql.transaction():
+            held = self.lease(name)
+            if held is None or not held.in_force:
+                return False
+            return bool(self._sql.run("lease.answer", name=name, epoch=epoch, note=note))
+
     def release(self, epochs: Mapping[str, int]) -> None:
         """Give leases back, those that are still ours; the epoch stays."""
         with self._sql.transaction():
@@ -195,6 +189,32 @@ class SqlLedger:
         epoch, owner, in_time, note = row
         process = msgspec.json.decode(owner, type=Process)
         return Lease(name, epoch, str(process), bool(in_time) and not process.gone(), note)
+
+
+def _begin_generation(sql: Sql, version: str, move: Move) -> None:
+    sql.run(
+        "ledger.insert_generation",
+        version=version,
+        topic=move.place.topic,
+        partition=move.place.partition,
+        number=move.after.generation,
+        start=move.after.next,
+        gap_from=move.gap_from,
+        upstream=msgspec.json.encode(move.upstream),
+        begun_at=now(),
+        why=move.why,
+    )
+    write_past(sql, version, move)
+    if move.topic_id:
+        place = move.place
+        sql.run(
+            "history.drop_skips",
+            version=version,
+            topic=place.topic,
+            partition=place.partition,
+        )
+    for table in move.rows:
+        delete_partition(sql, table, move.place)
 
 
 def in_lock_order(names: Iterable[str]) -> list[str]:

@@ -134,35 +134,47 @@ def diff(
         say(f"next: playhead promote {found.head}")
 
 
+hold_timeout = click.option(
+    "--hold-timeout",
+    "hold_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    default=30.0,
+    show_default=True,
+    help="Seconds that a worker has to stand still in.",
+)
+
+
 @click.command(epilog="Example: playhead promote distance@km")
 @click.argument("version", metavar="PIPELINE@VERSION")
 @click.option("--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff.")
 @click.option("--reason", help="For the audit.")
+@hold_timeout
 @shared
-def promote(settings: Globals, version: str, accept_diff: str | None, reason: str | None) -> None:
-    """Make a shadow live, in one transaction; live has to be stopped.
+def promote(settings: Globals, version: str, **options: Any) -> None:  # noqa: ANN401  click's values
+    """Make a shadow live, in one transaction, while records come in.
 
-    Refused unless every difference is explained, or was accepted by the digest of its diff.
+    A worker that runs live stands still meanwhile, and then runs the new version. Refused unless
+    every difference is explained, or was accepted by the digest of its diff.
     """
     from playhead.ops.promote import promote as op
 
     told = teller(settings)
-    _promoted(
-        settings,
-        lambda: op(settings.project(), version, accept_diff=accept_diff, reason=reason, tell=told),
-    )
+    _promoted(settings, lambda: op(settings.project(), version, tell=told, **options))
 
 
 @click.command(epilog="Example: playhead rollback distance")
 @click.argument("pipeline")
+@click.option("--now", is_flag=True, help="Swap first, catch up after.")
 @click.option("--reason", help="For the audit.")
+@hold_timeout
 @shared
-def rollback(settings: Globals, pipeline: str, reason: str | None) -> None:
+def rollback(settings: Globals, pipeline: str, **options: Any) -> None:  # noqa: ANN401  click's values
     """Make the version that was live before live again; it catches up first."""
     from playhead.ops.promote import rollback as op
 
     told = teller(settings)
-    _promoted(settings, lambda: op(settings.project(), pipeline, reason=reason, tell=told))
+    _promoted(settings, lambda: op(settings.project(), pipeline, tell=told, **options))
 
 
 def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:

@@ -23,14 +23,14 @@ from playhead.engine.session import Session
 from playhead.engine.snapshots import snapshot_if_due
 from playhead.engine.task import Seat, Task
 from playhead.errors import BadRecord, FunctionFailed, SessionLost
-from playhead.ports import Move
+from playhead.ports import Move, Orders
 
 
-def run_batch(session: Session, batches: Sequence[Records]) -> tuple[str, Counts]:
+def run_batch(session: Session, batches: Sequence[Records]) -> tuple[Orders, Counts]:
     """Process what was read, one `Records` a partition.
 
     Returns:
-        The version's stage, and how many records were processed and set aside.
+        What the store told with the commit, and how many records were processed and set aside.
 
     Raises:
         BadRecord: A record cannot be decoded; with ``offset``, all before it was committed.
@@ -53,7 +53,7 @@ def run_batch(session: Session, batches: Sequence[Records]) -> tuple[str, Counts
         member.publish(_together([c.outcome for c in computed.parts]), offsets)
     # 3. One store transaction: compare-and-set of every cursor, then state, rows, counters.
     session.tell(Step("before store commit"))
-    stage = ledger.commit(session.name, moves)
+    orders = ledger.commit(session.name, moves)
     session.tell(Step("after store commit"))
     # 4. Without topic outputs there is no witness: the group's offset follows, as advice.
     if not session.task.publishes:
@@ -75,7 +75,7 @@ def run_batch(session: Session, batches: Sequence[Records]) -> tuple[str, Counts
     session.tell(BatchDone(session.name, counts.records, session.positions, times_ms))
     if computed.failed:
         raise computed.failed
-    return stage, counts
+    return orders, counts
 
 
 @dataclass(frozen=True, slots=True)

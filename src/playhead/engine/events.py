@@ -37,8 +37,13 @@ STEPS = (
     "rewind stored",
     "group advised",
     "skip intent",
+    "hold asked",
+    "live stands",
+    "head stands",
     "before swap",
     "after swap",
+    "hold given back",
+    "mirror built",
 )
 
 
@@ -100,6 +105,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A worker stands still for a promotion, between two batches, with nothing pending."""
+
+    version: str
+    positions: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchDone:
     """A batch was committed: log and store hold it.
 
@@ -120,7 +133,7 @@ class SessionOver:
     why: str
 
 
-Event = Step | Waiting | Recovered | Warned | Restarted | Reading | BatchDone | SessionOver
+Event = Step | Waiting | Recovered | Warned | Restarted | Reading | Held | BatchDone | SessionOver
 OnEvent = Callable[[Event], None]
 
 

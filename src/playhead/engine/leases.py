@@ -6,7 +6,7 @@ Expiry only decides how long others wait. The fence is the compare-and-set on th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from playhead.engine.beside import Beside
 from playhead.errors import CheckpointConflict
@@ -29,6 +29,13 @@ class LeaseKeeper(Beside):
         """Renew these leases too, or at these epochs from now on."""
         with self._lock:
             self._epochs.update(epochs)
+            self._lost = None
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Renew these no more: somebody else may take them."""
+        with self._lock:
+            for name in names:
+                self._epochs.pop(name, None)
             self._lost = None
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from playhead.engine.preconditions import check_position, check_topics
 from playhead.engine.resolve import Resolver
 from playhead.engine.task import Seat, Task
 from playhead.errors import CheckpointConflict
-from playhead.ports import Log, Member, Store
+from playhead.ports import Log, Member, Orders, Store
 
 
 class Session:
@@ -82,10 +82,9 @@ class Session:
         if row is not None and dict(row.topic_ids) != ids:
             self.store.catalog.change(replace(row, topic_ids=ids))
 
-    def stage(self) -> str:
-        """Return the version's stage, as the catalog has it now."""
-        rows = self.store.catalog.versions()
-        return next((row.stage for row in rows if row.name == self.name), "")
+    def orders(self) -> Orders:
+        """Return what the store tells a worker of this version now."""
+        return self.store.ledger.orders(self.name)
 
     @property
     def positions(self) -> dict[int, int]:

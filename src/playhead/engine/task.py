@@ -35,6 +35,8 @@ class Task:
         outputs: Its physical topics, as they were when the task was made.
         writers: The app's versions that write the source, as ``pipeline@label``.
         rules: When snapshots are saved, and how long deltas are kept.
+        stage: The stage that it may run in, and no other; "" is whichever it has when a session
+            begins.
     """
 
     app: str
@@ -50,6 +52,7 @@ class Task:
     outputs: tuple[TopicInfo, ...] = ()
     writers: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
+    stage: str = ""
 
     @property
     def publishes(self) -> bool:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from playhead.core.offsets import OffsetRange
 from playhead.engine.batch import run_batch
-from playhead.engine.capped import Bound, Capped, Fixed, Pace
-from playhead.engine.events import OnEvent, Reading
+from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
+from playhead.engine.events import OnEvent, Reading, Waiting
+from playhead.engine.hold import LIVE, stand_still
 from playhead.engine.leases import LeaseKeeper
 from playhead.engine.patience import Patience
 from playhead.engine.preconditions import Watch
 from playhead.engine.session import Session
 from playhead.engine.task import Task
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreLost
-from playhead.ports import Log, Store
+from playhead.ports import Log, Orders, Store
 
 IDLE_S = 0.2
+STAND_BY_S = 0.05
 
 
 @dataclass(slots=True)
@@ -40,7 +42,10 @@ class Summary:
 
 
 class Worker:
-    """Runs one version in this process; a second one of the same version is refused."""
+    """Runs one version in this process; a second one of the same version is refused.
+
+    With ``patient`` it waits for the other one to end, as long as its stage is what it has to be.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Worker:
         stop: threading.Event | None = None,
         *,
         max_rate: float | None = None,
+        patient: bool = False,
     ) -> None:
         """Prepare; `run` does the work until ``stop`` is set, at ``max_rate`` records a second."""
         self.task = task
@@ -59,6 +65,9 @@ class Worker:
         self._tell = tell
         self.stop = stop or threading.Event()
         self._pace = Pace(max_rate) if max_rate else None
+        most = task.batch_records
+        self._most = self._pace.batch(most) if self._pace else most
+        self._patient = patient
 
     def run(self, bound: Mapping[int, int] | Bound | None = None) -> Summary:
         """Run until ``bound`` is reached, `stop` is set, or the stage is no longer the same.
@@ -76,28 +85,46 @@ class Worker:
         summary = Summary()
         if isinstance(bound, Mapping):
             bound = Fixed(bound)
-        name = f"worker/{self.task.version.name}/0"
         with closing(self._open_store()) as store:
             ledger = store.ledger.id
-            lease = {name: store.ledger.take_free(name, "running")}
+            lease = self._lease(store, summary)
+        if lease is None:
+            return summary
         with LeaseKeeper(self._open_store) as keeper:
             keeper.keep(lease)
             patience = Patience(self.task.version.name, self._tell)
-            while not self.stop.is_set():
-                done = summary.records
+            over = False
+            while not (over or self.stop.is_set()):
+                done, pause_s = summary.records, 0.0
                 try:
                     with closing(self._open_log()) as log, closing(self._open_store()) as store:
                         self._still_ours(store, ledger, lease)
-                        session = Session(self.task, log, store, self._tell)
-                        with closing(session):
+                        with closing(Session(self.task, log, store, self._tell)) as session:
                             session.start()
                             keeper.keep(session.epochs)
-                            self._batches(session, keeper, patience, (bound, summary))
-                    break
+                            over = self._batches(session, keeper, patience, (bound, summary))
                 except PlayheadError as error:
                     pause_s = patience.after(error, progress=summary.records > done)
                 self.stop.wait(pause_s)
         return summary
+
+    def _lease(self, store: Store, summary: Summary) -> dict[str, int] | None:
+        """Take the version's lease; None where there is nothing to be patient for any more."""
+        version = self.task.version.name
+        name = f"worker/{version}/0"
+        told = False
+        while True:
+            try:
+                return {name: store.ledger.take_free(name, "running")}
+            except Refused as other:
+                if not self._patient:
+                    raise
+                if not told:
+                    self._tell(Waiting(version, other.message))
+                told = True
+            summary.stage = store.ledger.orders(version).stage
+            if summary.stage != self.task.stage or self.stop.wait(STAND_BY_S):
+                return None
 
     def _still_ours(self, store: Store, ledger: str, lease: Mapping[str, int]) -> None:
         name = self.task.version.name
@@ -122,37 +149,51 @@ class Worker:
         keeper: LeaseKeeper,
         patience: Patience,
         how_far: tuple[Bound | None, Summary],
-    ) -> None:
+    ) -> bool:
+        """Read and commit in one session; say whether the work is over, or wants another one."""
         bound, summary = how_far
         summary.cursor = session.positions
-        summary.stage = stage = session.stage()
-        if _reached(session, bound):
-            patience.over()
-            return
+        # After the leases were taken: from now on nothing retires this version unseen.
+        orders = session.orders()
+        stage = self.task.stage or orders.stage
         watch = Watch(session.log, self.task)
-        most = self.task.batch_records
-        most = self._pace.batch(most) if self._pace else most
-        with closing(self._reader(session, bound)) as reader:
-            while not self.stop.is_set() and not _reached(session, bound):
-                keeper.check()
-                watch.look()
-                with watch.named({p: seat.cursor for p, seat in session.seats.items()}):
-                    if session.member is not None:
-                        session.member.ensure()
-                    batches = reader.read(most, IDLE_S)
-                if batches:
-                    now, counts = run_batch(session, batches)
-                    summary.records += counts.records
-                    summary.dead += counts.dead
-                    summary.cursor = session.positions
-                    if self._pace:
-                        self.stop.wait(self._pace.spend(counts.records + counts.dead))
-                else:
-                    now = session.stage()
+        while not self.stop.is_set() and orders.stage == stage and not _reached(session, bound):
+            if isinstance(bound, Following) and stage == LIVE:
+                bound = None  # what it followed is retired: nobody is ahead of it
+            if _asked(orders):
                 patience.over()
-                summary.stage = now
-                if now != stage:
-                    return
+                orders = stand_still(session, orders.hold or 0, keeper, self.stop)
+                summary.stage = orders.stage
+                return self.stop.is_set() or orders.stage != stage
+            with closing(self._reader(session, bound)) as reader:
+                while not (self.stop.is_set() or _asked(orders) or _reached(session, bound)):
+                    keeper.check()
+                    watch.look()
+                    orders = self._next(session, watch, reader, summary)
+                    patience.over()
+                    if orders.stage != stage:
+                        break
+            if isinstance(bound, Following) and orders.stage == LIVE:
+                stage = LIVE
+        summary.stage = orders.stage
+        patience.over()
+        return True
+
+    def _next(self, session: Session, watch: Watch, reader: Capped, summary: Summary) -> Orders:
+        """Read and commit one batch, or find none; return what the store tells."""
+        with watch.named({p: seat.cursor for p, seat in session.seats.items()}):
+            if session.member is not None:
+                session.member.ensure()
+            batches = reader.read(self._most, IDLE_S)
+        if not batches:
+            return session.orders()
+        orders, counts = run_batch(session, batches)
+        summary.records += counts.records
+        summary.dead += counts.dead
+        summary.cursor = session.positions
+        if self._pace:
+            self.stop.wait(self._pace.spend(counts.records + counts.dead))
+        return orders
 
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
@@ -172,29 +213,9 @@ class Worker:
         return Capped(session.log, topic, session.positions, now, self.stop.wait, moves=moves)
 
 
-@contextmanager
-def settled(
-    task: Task, log: Log, open_store: Callable[[], Store], tell: OnEvent
-) -> Iterator[Session]:
-    """Run the start sequence of a version, so that nothing of it is pending, and hold its leases.
-
-    Raises:
-        Refused: Another process runs the version, or the start sequence said no.
-    """
-    store = open_store()
-    try:
-        with LeaseKeeper(open_store) as keeper:
-            name = f"worker/{task.version.name}/0"
-            keeper.keep({name: store.ledger.take_free(name, "settling")})
-            session = Session(task, log, store, tell)
-            try:
-                session.start()
-                keeper.keep(session.epochs)
-                yield session
-            finally:
-                session.close()
-    finally:
-        store.close()
+def _asked(orders: Orders) -> bool:
+    """Say whether a promotion waits for this version to stand still."""
+    return orders.stage == LIVE and orders.hold is not None
 
 
 def _reached(session: Session, bound: Bound | None) -> bool:

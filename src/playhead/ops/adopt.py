@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from playhead.engine.events import OnEvent, listener
+from playhead.engine.hold import settled
 from playhead.engine.session import Session
-from playhead.engine.worker import settled
 from playhead.errors import ConfigError, Refused
 from playhead.ops import versions
 from playhead.ops.rewind import recorded

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from playhead.core.lineage import owner
 from playhead.core.offsets import OffsetRange, TopicPartition, record_place
 from playhead.engine.events import OnEvent, Step, listener
+from playhead.engine.hold import settled
 from playhead.engine.reading import read_all
-from playhead.engine.worker import Worker, settled
+from playhead.engine.worker import Worker
 from playhead.errors import ConfigError, OffsetOutOfRange, Refused
 from playhead.ops import versions
 from playhead.ops.rewind import recorded

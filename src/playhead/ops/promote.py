@@ -1,24 +1,21 @@
-"""Make another version live, or the one before it: one atomic swap, with live stopped."""
+"""Make another version live, or the one before it: one atomic swap, while live is held."""
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass
 
 import msgspec
 
 from playhead.engine.events import OnEvent, Step, listener
-from playhead.engine.session import Session
-from playhead.engine.worker import Worker, settled
 from playhead.errors import ConfigError, PlayheadError, PromotionRefused, Unexplained
 from playhead.ops import diff as diffing
 from playhead.ops import versions
 from playhead.ops.diff import Difference, Reviewed
-from playhead.ops.journal import now
+from playhead.ops.handover import HOLD_TIMEOUT_S, Handover, Over, Pair, catch_up, hand_over
 from playhead.ops.mirror import refresh
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store, Swap, VersionRow
+from playhead.ports import Store, VersionRow
 from playhead.project import Project
 
 
@@ -33,7 +30,7 @@ class Promoted:
         topic: The physical source topic.
         cursor: Where both stood at the swap, in partition order.
         epoch: Epoch of the pointer.
-        paused_s: From taking live's leases to the swap.
+        paused_s: From when live stood still to the swap.
         difference: What the diff at the swap said.
         remark: What could not be done afterwards, if anything.
     """
@@ -49,48 +46,59 @@ class Promoted:
     remark: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    base: VersionRow
-    head: VersionRow
-    kind: str
-    reason: str | None = None
-    begun_at: str = field(default_factory=now)
-
-
 def promote(
     project: Project,
     name: str,
     *,
     accept_diff: str | None = None,
     reason: str | None = None,
+    hold_timeout_s: float = HOLD_TIMEOUT_S,
     tell: OnEvent | None = None,
 ) -> Promoted:
-    """Make a shadow live, once its differences are explained or accepted.
+    """Make a shadow live, once its differences are explained or accepted; live may be running.
 
     Raises:
-        PromotionRefused: Something runs, the version is no shadow, its code has changed, another
-            pipeline reads what it writes, or it cannot reach live's cursor.
+        PromotionRefused: The version is no shadow, its code has changed, another pipeline reads
+            what it writes, live does not stand still in time, or it cannot reach live's cursor.
         Unexplained: Rows differ in ways that nobody declared and nobody has accepted.
     """
     with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+        job = Handover(project, log, store, listener(tell), hold_timeout_s)
         known = Known.read(project, store)
         known.version(name)
         pipeline = name.partition("@")[0]
-        pair = _Pair(_live(known, pipeline), _shadow(known, name), "promote", reason)
+        pair = Pair(_live(known, pipeline), _shadow(known, name), "promote", reason)
         reviewed = _reviewed(store, pair, accept_diff)
-        return _swap(project, log, store, pair, (reviewed, listener(tell)))
+        _check(known, project, pair)
+
+        def difference() -> Difference:
+            expect = reviewed.expect if reviewed else ()
+            found = diffing.difference(known, store, pair.base, pair.head, expect)
+            _judge(store, found, reviewed)
+            return found
+
+        return _done(job, pair, hand_over(job, pair, difference))
 
 
 def rollback(
-    project: Project, pipeline: str, *, reason: str | None = None, tell: OnEvent | None = None
+    project: Project,
+    pipeline: str,
+    *,
+    now: bool = False,
+    reason: str | None = None,
+    hold_timeout_s: float = HOLD_TIMEOUT_S,
+    tell: OnEvent | None = None,
 ) -> Promoted:
     """Make the version that was live before live again: it catches up, then the swap.
 
+    With ``now`` the swap comes first, and then it catches up, unless a worker that runs does.
+
     Raises:
-        PromotionRefused: There is none, its code is gone or has changed, or something runs.
+        PromotionRefused: There is none, its code is gone or has changed, or live does not stand
+            still in time.
     """
     with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
+        job = Handover(project, log, store, listener(tell), hold_timeout_s)
         known = Known.read(project, store)
         known.pipeline(pipeline)
         live = _live(known, pipeline)
@@ -100,9 +108,18 @@ def rollback(
                 f"{pipeline} was never promoted: there is nothing to roll back to",
                 safe="Nothing was changed.",
             )
-        name = f"{pipeline}@{pointer.previous}"
-        pair = _Pair(live, known.rows[name], "rollback", reason)
-        return _swap(project, log, store, pair, (None, listener(tell)))
+        pair = Pair(
+            live, known.rows[f"{pipeline}@{pointer.previous}"], "rollback", reason, behind=now
+        )
+        _check(known, project, pair)
+
+        def difference() -> Difference:
+            return diffing.difference(known, store, pair.base, pair.head)
+
+        done = _done(job, pair, hand_over(job, pair, difference))
+        if now:
+            catch_up(job, pair)
+        return done
 
 
 def _live(known: Known, pipeline: str) -> VersionRow:
@@ -121,7 +138,7 @@ def _shadow(known: Known, name: str) -> VersionRow:
     raise PromotionRefused(f"{name} is {stage}, not a shadow", safe="Nothing changed.", cure=cure)
 
 
-def _check(known: Known, project: Project, pair: _Pair) -> None:
+def _check(known: Known, project: Project, pair: Pair) -> None:
     readers = known.readers(pair.head.pipeline)
     if readers:
         raise PromotionRefused(
@@ -140,7 +157,7 @@ def _check(known: Known, project: Project, pair: _Pair) -> None:
         versions.refuse_changed(row, version, project)
 
 
-def _reviewed(store: Store, pair: _Pair, digest: str | None) -> Reviewed | None:
+def _reviewed(store: Store, pair: Pair, digest: str | None) -> Reviewed | None:
     if digest is None:
         return None
     content = store.journal.diff(digest)
@@ -159,61 +176,23 @@ def _reviewed(store: Store, pair: _Pair, digest: str | None) -> Reviewed | None:
     return reviewed
 
 
-def _swap(
-    project: Project,
-    log: Log,
-    store: Store,
-    pair: _Pair,
-    how: tuple[Reviewed | None, OnEvent],
-) -> Promoted:
-    """Hold live, bring head to exactly where it stands, compare, and swap.
-
-    1. Take live's leases and run its start sequence: nothing of it is pending, it stands at C.
-    2. Run head to exactly C, and hold it there.
-    3. Take the diff at C; go on only if it is explained or was accepted.
-    4. One store transaction: pointer, stages, views, audit, under all the leases and cursors.
-    """
-    reviewed, tell = how
-    known = Known.read(project, store)
-    _check(known, project, pair)
-    begun = time.monotonic()
-    with ExitStack() as held:
-        base_task = versions.task_of(known, project, log, pair.base)
-        base = held.enter_context(settled(base_task, log, project.open_store, tell))
-        if pair.head.stage == "retired":
-            store.catalog.change(replace(pair.head, stage="shadow"))
-        head_task = versions.task_of(known, project, log, pair.head)
-        Worker(head_task, project.open_log, project.open_store, tell).run(base.positions)
-        head = held.enter_context(settled(head_task, log, project.open_store, tell))
-        if head.positions != base.positions:
-            raise PromotionRefused(
-                f"{pair.head.name} stands at {head.positions}, live at {base.positions}",
-                safe="Nothing was changed.",
-                cure=f"playhead replay {pair.head.name}",
-            )
-        expect = reviewed.expect if reviewed else ()
-        found = diffing.difference(known, store, pair.base, pair.head, expect)
-        if pair.kind == "promote":
-            _judge(store, found, reviewed)
-        tell(Step("before swap"))
-        epoch = store.catalog.swap(_ready(store, pair, (base, head), found))
-        tell(Step("after swap"))
-        paused_s = time.monotonic() - begun
-    cursor = [base.positions[p] for p in sorted(base.positions)]
+def _done(job: Handover, pair: Pair, over: Over) -> Promoted:
+    """Keep the mirror fresh, and say what was done."""
     remark = None
     try:
-        refresh(project, store)
+        refresh(job.project, job.store)
     except PlayheadError as error:
         remark = f"{error.message}; playhead query builds it"
+    job.tell(Step("mirror built"))
     return Promoted(
         pipeline=pair.head.pipeline,
         version=pair.head.name,
         previous=pair.base.name,
         topic=pair.head.source,
-        cursor=cursor,
-        epoch=epoch,
-        paused_s=round(paused_s, 3),
-        difference=found,
+        cursor=[at for _, at in sorted(over.cursor.items())],
+        epoch=over.epoch,
+        paused_s=round(over.paused_s, 3),
+        difference=over.difference,
         remark=remark,
     )
 
@@ -232,29 +211,3 @@ def _judge(store: Store, found: Difference, reviewed: Reviewed | None) -> None:
             cure=f"Look: playhead diff {found.head.partition('@')[0]}. Then correct the version, "
             f"declare what changes with expect=, or accept it: --accept-diff {found.digest}.",
         )
-
-
-def _ready(store: Store, pair: _Pair, sessions: tuple[Session, Session], found: Difference) -> Swap:
-    base, head = sessions
-    pointer = store.catalog.pointer(pair.head.pipeline)
-    return Swap(
-        base=pair.base,
-        head=pair.head,
-        epoch=pointer.epoch if pointer else 0,
-        leases={**base.epochs, **head.epochs},
-        cursors={
-            base.name: {p: seat.cursor for p, seat in base.seats.items()},
-            head.name: {p: seat.cursor for p, seat in head.seats.items()},
-        },
-        detail={
-            "kind": pair.kind,
-            "previous": pair.base.name,
-            "reason": pair.reason,
-            "begun_at": pair.begun_at,
-            "fingerprint": pair.head.fingerprint,
-            "previous_fingerprint": pair.base.fingerprint,
-            "cursor": {str(p): at for p, at in sorted(base.positions.items())},
-            "diff": found.digest,
-            "unexplained": found.unexplained,
-        },
-    )

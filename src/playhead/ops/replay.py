@@ -15,8 +15,9 @@ from playhead.core.plan import Anew, Behind, Plan, Record, Replay, Revive, Step
 from playhead.core.ranges import Wanted
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, listener
+from playhead.engine.hold import settled
 from playhead.engine.sources import fingerprint_of
-from playhead.engine.worker import Summary, Worker, ends, settled
+from playhead.engine.worker import Summary, Worker, ends
 from playhead.errors import ConfigError, PlayheadError, Refused
 from playhead.ops import bounds, chains, versions
 from playhead.ops import plan as planning

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from playhead.core.offsets import TopicPartition
 from playhead.core.targets import Target
 from playhead.engine.events import OnEvent, listener
-from playhead.engine.worker import settled
+from playhead.engine.hold import settled
 from playhead.errors import ConfigError, OffsetOutOfRange, PlayheadError, Refused
 from playhead.ops import versions
 from playhead.ops.groups import from_file, resolved

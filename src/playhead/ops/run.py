@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from playhead.core.declare import Pipeline
 from playhead.engine.events import OnEvent, listener
 from playhead.engine.task import Task
-from playhead.engine.worker import Summary, Worker, ends
+from playhead.engine.worker import Summary, ends
 from playhead.errors import Refused
 from playhead.ops import versions
 from playhead.ops.journal import Recorded
 from playhead.ops.mirror import MirrorThread
+from playhead.ops.succession import LIVE, Succession
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
 from playhead.project import Project
@@ -44,12 +45,19 @@ class Outcome:
     """What a run did, and what it says.
 
     Attributes:
-        pipelines: One a pipeline that ran to the end.
+        pipelines: One a version that ran, in the order in which they ended.
         remarks: Sentences for the user, for example which version is declared and not replayed.
     """
 
     pipelines: list[Ran] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    def add(self, task: Task, summary: Summary) -> None:
+        """Add what one version did."""
+        cursor = [summary.cursor[p] for p in sorted(summary.cursor)]
+        topic = task.topic.name
+        ran = Ran(task.version.name, topic, summary.records, cursor, summary.dead)
+        self.pipelines.append(ran)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +106,12 @@ def run(
         for remark in outcome.remarks:
             say(remark)
         workers = [Recorded(t, project.open_log, project.open_store, tell, stop) for t in tasks]
+        jobs = [Succession(project, worker, tell, say) for worker in workers]
         with MirrorThread(project) as mirror:
             if request.until_caught_up:
-                _one_after_another(log, workers, outcome)
+                _one_after_another(log, jobs, outcome)
             else:
-                _side_by_side(workers, stop, outcome)
+                _side_by_side(jobs, stop, outcome)
         if mirror.failed is not None:
             say(str(mirror.failed))
     return outcome
@@ -131,7 +140,7 @@ def _tasks(
         row = _current(known, project, log, store, row)
         outcome.remarks += _remarks(known, pipeline, row)
         task = versions.task_of(known, project, log, row, accept_gap=request.accept_gap)
-        tasks.append(replace(task, why=request.reason or ""))
+        tasks.append(replace(task, why=request.reason or "", stage=LIVE))
     return tasks
 
 
@@ -173,30 +182,25 @@ def _remarks(known: Known, pipeline: Pipeline, live: VersionRow) -> list[str]:
     ]
 
 
-def _one_after_another(log: Log, workers: Sequence[Worker], outcome: Outcome) -> None:
-    for worker in workers:
-        summary = worker.run(ends(log.retained(worker.task.topic.name)))
-        outcome.pipelines.append(_ran(worker.task, summary))
-        if worker.stop.is_set():
+def _one_after_another(log: Log, jobs: Sequence[Succession], outcome: Outcome) -> None:
+    for job in jobs:
+        job.run(outcome.add, lambda task: ends(log.retained(task.topic.name)))
+        if job.stop.is_set():
             return
 
 
-def _side_by_side(workers: Sequence[Worker], stop: threading.Event, outcome: Outcome) -> None:
+def _side_by_side(jobs: Sequence[Succession], stop: threading.Event, outcome: Outcome) -> None:
     """Run a thread a pipeline; the first that fails stops all."""
     failures: list[BaseException] = []
 
-    def work(worker: Worker) -> None:
+    def work(job: Succession) -> None:
         try:
-            summary = worker.run()
-            outcome.pipelines.append(_ran(worker.task, summary))
-            if not stop.is_set():
-                failures.append(_retired(worker.task, summary))
+            job.run(outcome.add)
         except BaseException as error:  # noqa: BLE001  handed to the thread that waits
             failures.append(error)
-        if failures:
             stop.set()
 
-    threads = [threading.Thread(target=work, args=(w,), name=w.task.version.name) for w in workers]
+    threads = [threading.Thread(target=work, args=(j,), name=j.task.version.name) for j in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -204,16 +208,3 @@ def _side_by_side(workers: Sequence[Worker], stop: threading.Event, outcome: Out
             thread.join(0.2)
     if failures:
         raise failures[0]
-
-
-def _retired(task: Task, summary: Summary) -> Refused:
-    return Refused(
-        f"{task.version.name} is {summary.stage} now: another version was promoted",
-        safe="It stopped at its cursor; nothing is lost.",
-        cure="Run again: playhead run runs whatever is live.",
-    )
-
-
-def _ran(task: Task, summary: Summary) -> Ran:
-    cursor = [summary.cursor[p] for p in sorted(summary.cursor)]
-    return Ran(task.version.name, task.topic.name, summary.records, cursor, summary.dead)

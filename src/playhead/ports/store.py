@@ -49,6 +49,19 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker is told with each commit.
+
+    Attributes:
+        stage: Its version's stage; "" where the version is not recorded.
+        hold: Epoch of the lease ``hold/<pipeline>`` while that is in force, else None.
+    """
+
+    stage: str
+    hold: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """What one batch, rewind or gap does to one partition of a version.
 
@@ -109,21 +122,32 @@ class Ledger(Protocol):
             CheckpointConflict: There is a row already, or the lease is no longer ours.
         """
 
-    def commit(self, version: str, moves: Sequence[Move]) -> str:
-        """Move the cursors and write content and rows: all of it or nothing; return the stage.
+    def commit(self, version: str, moves: Sequence[Move]) -> Orders:
+        """Move the cursors and write content and rows: all of it or nothing; return the orders.
 
         The compare-and-set of every cursor comes first, in sorted order. Each batch leaves its
         delta. A move that begins a new generation (``after.generation`` is one more) leaves a
         snapshot, and replaces rows and counters of the partition instead of adding to them. The
-        stage is read in the same transaction.
+        orders are read in the same transaction.
 
         Raises:
             CheckpointConflict: A cursor or an epoch is not what the move says.
             FunctionFailed: A key of a table was written from two partitions.
         """
 
-    def take(self, names: Sequence[str], note: str) -> dict[str, int]:
-        """Take leases whether in force or not: epoch + 1; return the epochs."""
+    def orders(self, version: str) -> Orders:
+        """Return what a worker of this version is told now, for one that commits nothing."""
+
+    def take(
+        self, names: Sequence[str], note: str, at: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Take leases whether in force or not: epoch + 1; return the epochs.
+
+        With ``at`` only where each lease stands at the epoch that it names: all of them or none.
+
+        Raises:
+            CheckpointConflict: One stands at another epoch.
+        """
 
     def take_free(self, name: str, note: str) -> int:
         """Take a lease that is free, expired, or held by a process that is gone.
@@ -137,6 +161,12 @@ class Ledger(Protocol):
 
         Raises:
             CheckpointConflict: One is no longer ours.
+        """
+
+    def answer(self, name: str, epoch: int, note: str) -> bool:
+        """Write a note on a lease that another holds; say whether it still stood at this epoch.
+
+        A lease that was given back, or has expired, takes no answer.
         """
 
     def release(self, epochs: Mapping[str, int]) -> None:
@@ -215,13 +245,13 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """A promotion, ready to be done in one transaction.
+    """A promotion of one pipeline, ready to be done.
 
     Attributes:
         base: The version that is live.
         head: The version that becomes live.
         epoch: The pointer's epoch that must be in the store.
-        leases: Lease epochs of live and head that must be in the store.
+        leases: Lease epochs that must be in the store.
         cursors: Cursors by version and partition that must be in the store.
         detail: For the audit.
     """
@@ -282,11 +312,14 @@ class Catalog(Protocol):
     def pointer(self, pipeline: str) -> Pointer | None:
         """Return the pipeline's pointer, or None when nothing is live."""
 
-    def swap(self, swap: Swap) -> int:
-        """Make head live in one transaction: pointer, stages, views, audit; return the epoch.
+    def swap(self, *swaps: Swap) -> list[int]:
+        """Make each head live, all in one transaction: pointers, stages, views, audit.
+
+        Returns:
+            The epoch of each pointer.
 
         Raises:
-            CheckpointConflict: Pointer, a lease or a cursor is not what the swap says.
+            CheckpointConflict: A pointer, a lease or a cursor is not what a swap says.
         """
 
     def rows(self, table: TableRow, partition: int | None = None) -> pl.DataFrame:

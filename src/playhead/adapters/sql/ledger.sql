@@ -71,6 +71,11 @@ WHERE version = :version AND topic = :topic AND partition = :partition;
 UPDATE playhead__lease SET expires_s = {now_s} + :for_s
 WHERE name = :name AND epoch = :epoch AND expires_s > 0;
 
+-- lease.answer --
+-- A note of somebody else on a lease that is in force.
+UPDATE playhead__lease SET note = :note
+WHERE name = :name AND epoch = :epoch AND expires_s > {now_s};
+
 -- lease.release --
 -- Give a lease back if it is still ours; the epoch stays.
 UPDATE playhead__lease SET expires_s = 0 WHERE name = :name AND epoch = :epoch;
