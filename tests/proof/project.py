@@ -151,9 +151,9 @@ class Site(Trip):
         """The project, opened in this process."""
         return Project(load(self.folder, {}))
 
-    def _inside(self, args: tuple[str, ...], stdin: bytes | None) -> Done:
+    def _inside(self, args: tuple[str, ...], stdin: bytes | None, env: dict[str, str]) -> Done:
         sys.modules.pop("sums_app", None)
-        return super()._inside(args, stdin)
+        return super()._inside(args, stdin, env)
 
     def edit(self, old: str, new: str) -> None:
         """Change the user's module."""

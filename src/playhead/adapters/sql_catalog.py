@@ -97,24 +97,13 @@ class SqlCatalog:
         with self._sql.transaction():
             self._sql.one("catalog.lock")
             for swap in sorted(swaps, key=lambda s: s.head.pipeline):
-                self._move(swap)
+                _move_pointer(self._sql, swap)
             self._check(swaps)
             for swap in swaps:
                 self._change_stages(swap)
                 write_note(self._sql, "promoted", swap.head.name, swap.detail)
             self._sql.run("meta.changed")
         return [swap.epoch + 1 for swap in swaps]
-
-    def _move(self, swap: Swap) -> None:
-        moved = self._sql.run(
-            "catalog.move_pointer",
-            head=swap.head.label,
-            pipeline=swap.head.pipeline,
-            base=swap.base.label,
-            epoch=swap.epoch,
-        )
-        if not moved:
-            raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
 
     def _change_stages(self, swap: Swap) -> None:
         shown = {row.name: row.shown for row in self.versions()}
@@ -176,6 +165,18 @@ class SqlMoment:
     def pieces(self, table: TableRow, rows: int) -> Iterator[pl.DataFrame]:
         """Yield a physical table in the order of its key, so many rows at a time."""
         return read_pieces(self.sql, table, rows)
+
+
+def _move_pointer(sql: Sql, swap: Swap) -> None:
+    moved = sql.run(
+        "catalog.move_pointer",
+        head=swap.head.label,
+        pipeline=swap.head.pipeline,
+        base=swap.base.label,
+        epoch=swap.epoch,
+    )
+    if not moved:
+        raise CheckpointConflict(f"{swap.head.pipeline}: another promotion came first")
 
 
 def _check_public(sql: Sql, version: VersionRow, known: Collection[VersionRow]) -> None:

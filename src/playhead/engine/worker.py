@@ -44,7 +44,7 @@ class Summary:
 class Worker:
     """Runs one version in this process; a second one of the same version is refused.
 
-    With ``patient`` it waits for the other one to end, as long as its stage is what it has to be.
+    One that is ``patient`` waits for the other one to end, as long as its stage is what it must be.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class Worker:
         stop: threading.Event | None = None,
         *,
         max_rate: float | None = None,
-        patient: bool = False,
     ) -> None:
         """Prepare; `run` does the work until ``stop`` is set, at ``max_rate`` records a second."""
         self.task = task
@@ -67,7 +66,7 @@ class Worker:
         self._pace = Pace(max_rate) if max_rate else None
         most = task.batch_records
         self._most = self._pace.batch(most) if self._pace else most
-        self._patient = patient
+        self.patient = False
 
     def run(self, bound: Mapping[int, int] | Bound | None = None) -> Summary:
         """Run until ``bound`` is reached, `stop` is set, or the stage is no longer the same.
@@ -117,7 +116,7 @@ class Worker:
             try:
                 return {name: store.ledger.take_free(name, "running")}
             except Refused as other:
-                if not self._patient:
+                if not self.patient:
                     raise
                 if not told:
                     self._tell(Waiting(version, other.message))

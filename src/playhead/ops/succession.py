@@ -86,4 +86,6 @@ class Succession:
                 versions.refuse_changed(live, version, self._project)
             task = replace(versions.task_of(known, self._project, log, live), stage=LIVE)
         project, stop = self._project, self.stop
-        return Recorded(task, project.open_log, project.open_store, self._tell, stop, patient=True)
+        worker = Recorded(task, project.open_log, project.open_store, self._tell, stop)
+        worker.patient = True
+        return worker

@@ -7,19 +7,17 @@ crosses these modules. An adapter object belongs to one thread; open another one
 
 from playhead.core.lineage import Generation
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
+from playhead.ports.journal import AuditRow, Journal, RunRow
 from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
 from playhead.ports.store import (
-    AuditRow,
     Catalog,
     Cut,
-    Journal,
     Lease,
     Ledger,
     Moment,
     Move,
     Orders,
     Pointer,
-    RunRow,
     Standing,
     Store,
     Swap,
