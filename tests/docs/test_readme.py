@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reading import BLOCK, shell
+from reading import BLOCK, masked, shell
 from servers import KafkaServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +21,6 @@ def blocks(section: str) -> list[tuple[str, str]]:
     begin = README.index(f"\n## {section}\n")
     end = README.find("\n## ", begin + 4)
     return BLOCK.findall(README[begin : end if end > 0 else None])
-
-
-def masked(text: str) -> str:
-    """Leave out what differs from one code or day to the next."""
-    return re.sub(r"digest [0-9a-f]{16}", "digest …", text.strip())
 
 
 def test_the_story_as_a_newcomer_types_it(tmp_path: Path) -> None:

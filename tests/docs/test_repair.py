@@ -25,9 +25,7 @@ def test_the_page_is_followed_from_the_bug_to_the_way_back(tmp_path: Path) -> No
             assert content in module
         else:
             told.append(shell(content, tmp_path))
-    assert any("8.403679" not in text and "29.386" in text for text in told), "kilometres"
-    assert (tmp_path / "report.html").exists()
-    assert (tmp_path / "report.md").exists()
+    assert any("29.3863" in text for text in told), "kilometres"
     assert "it was worse" in told[-1]
     asked = 'playhead query "SELECT round(sum(distance), 6) AS miles FROM dist_calc"'
     assert "18.25983" in shell(asked, tmp_path)
