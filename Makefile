@@ -15,7 +15,7 @@ demo: .venv/run       ## the whole story on this machine, in seconds; needs only
 	$(BIN)/playhead demo
 
 test: lint            ## every check and every test; needs Java 17 and Maven (Kafka), and PostgreSQL
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md
 	$(BIN)/python tests/proof/report.py begin $(FIGURES)

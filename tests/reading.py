@@ -22,7 +22,7 @@ def shell(script: str, folder: Path, env: Mapping[str, str] | None = None) -> st
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -86,7 +86,7 @@ class Trip:
             input=stdin,
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         result = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
         assert "Traceback" not in result.err, result.err
@@ -203,7 +203,7 @@ class Trip:
             )
 
 
-def wait_for(holds: Any, what: str, timeout_s: float = 40.0) -> None:
+def wait_for(holds: Any, what: str, timeout_s: float = 120.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_s
     while not holds():
