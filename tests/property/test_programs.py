@@ -65,7 +65,7 @@ class Programs(RuleBasedStateMachine):
         if hasattr(self, "program"):
             for pipeline in ("total", "quiet"):
                 self.program.caught_up(pipeline, 20)
-                self.program.recreate_topic(pipeline, 20)
+            self.program.recreate_topic("total", 20)
             self.program.close()
             happened.update(self.program.happened)
             self.folder.cleanup()
