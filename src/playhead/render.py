@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from playhead.ops.check import Checked, Disagreement, Run
@@ -135,11 +136,19 @@ def difference_counts(found: Difference) -> str:
     return table(headings, rows)
 
 
-def moment(ms: int | None) -> str | None:
-    """Return milliseconds since 1970 as ISO-8601 UTC."""
-    if ms is None:
+def text_of(data: bytes | None) -> str | dict[str, str] | None:
+    """Return bytes as text; what is no UTF-8 as base64, marked as such."""
+    if data is None:
         return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def row_text(values: Mapping[str, Any] | None) -> str | None:
+    """Return a row in one line, or None."""
+    return None if values is None else " ".join(f"{k}={cell(v)}" for k, v in values.items())
 
 
 def checked(found: Checked) -> str:

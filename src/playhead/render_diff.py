@@ -7,7 +7,7 @@ from typing import Any
 
 from playhead.core.diff import Comparison
 from playhead.ops.diff import Difference
-from playhead.render import cell, difference_counts, table
+from playhead.render import cell, difference_counts, row_text, table
 
 
 def verdict(found: Difference) -> str:
@@ -77,17 +77,13 @@ def _samples(name: str, samples: Sequence[Mapping[str, Any]]) -> list[str]:
             s["partition"],
             s["base_offset"],
             s["head_offset"],
-            _row(s["base"]),
-            _row(s["head"]),
+            row_text(s["base"]),
+            row_text(s["head"]),
         )
         for s in unexplained
     ]
     headings = ("CLASS", "KEY", "PARTITION", "BASE-OFFSET", "HEAD-OFFSET", "BASE", "HEAD")
     return ["", f"not explained in {name}, the first {len(rows)}:", table(headings, rows), ""]
-
-
-def _row(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else " ".join(f"{k}={cell(v)}" for k, v in values.items())
 
 
 def difference_content(found: Difference) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from playhead.core.ranges import moment
 from playhead.core.records import Records
 from playhead.errors import PlayheadError
 from playhead.ops.explain import Account, Explained, Rows, Written
 from playhead.ops.history import Entry, Past
-from playhead.render import cell, moment, table
+from playhead.render import cell, table, text_of
 
 VALUE_MAX = 200
 _FATES = {
@@ -21,16 +21,6 @@ _FATES = {
     "next": "comes next; this is what it will do",
     "unavailable": "cannot be told",
 }
-
-
-def text_of(data: bytes | None) -> str | dict[str, str] | None:
-    """Return bytes as text; what is no UTF-8 as base64, marked as such."""
-    if data is None:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
 
 
 def _short(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from playhead.ops.scan import Answer
-from playhead.render import cell, table
+from playhead.render import cell, row_text, table
 
 
 def scan(found: Answer) -> str:
@@ -63,15 +63,11 @@ def _samples(found: Answer) -> list[str]:
     if not samples:
         return []
     rows = [
-        (cell(s["key"]), _row(s["row"]), *(_row(s["versions"][v]) for v in found.versions))
+        (cell(s["key"]), row_text(s["row"]), *(row_text(s["versions"][v]) for v in found.versions))
         for s in samples
     ]
     headings = ("KEY", "HERE", *(v.upper() for v in found.versions))
     return ["", f"neither, the first {len(rows)}:", table(headings, rows)]
-
-
-def _row(values: dict[str, Any] | None) -> str | None:
-    return None if values is None else " ".join(f"{k}={cell(v)}" for k, v in values.items())
 
 
 def scan_content(found: Answer) -> dict[str, Any]:

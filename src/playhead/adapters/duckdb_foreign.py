@@ -9,7 +9,8 @@ from typing import Any
 
 import duckdb
 
-from playhead.adapters.sql_foreign import Rows, SqlForeign, quoted
+from playhead.adapters.sql_foreign import SqlForeign, in_pieces
+from playhead.core.naming import quoted
 from playhead.errors import StoreFailed
 from playhead.ports.foreign import FLOAT32
 
@@ -32,12 +33,7 @@ def open_table(path: Path, name: str) -> SqlForeign:
     with _translated(path):
         connection = duckdb.connect(str(path), read_only=True, config=_CLOSED)
 
-    def some(sql: str, rows: int) -> Iterator[Rows]:
-        with _translated(path):
-            cursor = connection.cursor().execute(sql)
-            while found := cursor.fetchmany(rows):
-                yield found
-
+    some = in_pieces(lambda sql: connection.cursor().execute(sql), lambda: _translated(path))
     schema, _, table = name.rpartition(".")
     found: dict[str, dict[str, str]] = {}
     listed = (

@@ -23,6 +23,7 @@ import duckdb
 import polars as pl
 
 from playhead.core.codec import instance
+from playhead.core.naming import quoted
 from playhead.errors import PlayheadError, Refused, StoreFailed
 from playhead.ports import Cut, TableRow, VersionRow, shown_columns
 
@@ -152,7 +153,7 @@ def _write(path: Path, cut: Cut) -> None:
     try:
         for physical, rows in cut.rows.items():
             connection.register("incoming", _Stream(_plain(rows)))
-            connection.execute(f"CREATE TABLE {_quoted(physical)} AS SELECT * FROM incoming")
+            connection.execute(f"CREATE TABLE {quoted(physical)} AS SELECT * FROM incoming")
             connection.unregister("incoming")
         said: list[tuple[Any, ...]] = []
         now = datetime.now(UTC).replace(tzinfo=None)
@@ -164,8 +165,8 @@ def _write(path: Path, cut: Cut) -> None:
                 if version.stage == "live":
                     columns = ", ".join(_shown(cut, version, table))
                     connection.execute(
-                        f"CREATE VIEW {_quoted(table.name)} AS "
-                        f"SELECT {columns} FROM {_quoted(table.physical)}"
+                        f"CREATE VIEW {quoted(table.name)} AS "
+                        f"SELECT {columns} FROM {quoted(table.physical)}"
                     )
                 said += [
                     (table.name, table.physical, version.name, version.stage, version.source,
@@ -188,13 +189,13 @@ def _shown(cut: Cut, version: VersionRow, table: TableRow) -> Iterator[str]:
     """Yield the columns of a public view; one that only other versions have is null, typed."""
     own = {c.name for c in table.schema}
     for column in shown_columns(cut.versions, version.pipeline, table.name):
-        name = _quoted(column.name)
+        name = quoted(column.name)
         if column.name in own:
             yield name
             continue
         others = (t for v in cut.versions for t in v.tables if t.physical in cut.rows)
         having = next(t for t in others if t.name == table.name and column in t.schema)
-        yield f"(SELECT {name} FROM {_quoted(having.physical)} LIMIT 0) AS {name}"
+        yield f"(SELECT {name} FROM {quoted(having.physical)} LIMIT 0) AS {name}"
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:
@@ -210,10 +211,6 @@ def _zoneless(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Struct):
         return pl.Struct({f.name: _zoneless(instance(f.dtype)) for f in dtype.fields})
     return dtype
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def inspect(path: Path) -> Built | None:

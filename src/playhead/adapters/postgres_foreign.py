@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from playhead.adapters.postgres_db import DIALECT, PostgresDatabase
 from playhead.adapters.sql_foreign import Rows, SqlForeign
 from playhead.core.addresses import PostgresAddress
+from playhead.core.naming import quoted
 from playhead.ports.foreign import FLOAT32
 
 _CASTS = {"int": "BIGINT", "str": "TEXT", "bool": "BOOLEAN", "date": "DATE"} | {
@@ -40,7 +41,7 @@ def open_table(address: PostgresAddress, name: str) -> SqlForeign:
 
     return SqlForeign(
         shown=f"{address.shown}#{name}",
-        named=f'"{_escaped(schema)}"."{_escaped(table)}"',
+        named=f"{quoted(schema)}.{quoted(table)}",
         described={c: FLOAT32 if kind == "real" else str(kind) for c, kind in described},
         tables=[t if s == address.schema else f"{s}.{t}" for s, t in tables],
         casts=_CASTS,
@@ -48,7 +49,3 @@ def open_table(address: PostgresAddress, name: str) -> SqlForeign:
         some=some,
         shut=opened.close,
     )
-
-
-def _escaped(name: str) -> str:
-    return name.replace('"', '""')

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from playhead.core.naming import quoted
 from playhead.core.schema import Column
 from playhead.errors import StoreFailed
 
@@ -76,8 +77,8 @@ class Dialect:
 
     def quoted(self, name: str) -> str:
         """Return an identifier, quoted for SQL."""
-        quoted = '"' + name.replace('"', '""') + '"'
-        return quoted.replace("%", "%%") if self.mark == "%s" else quoted
+        plain = quoted(name)
+        return plain.replace("%", "%%") if self.mark == "%s" else plain
 
     def type_of(self, column: Column) -> str:
         """Return the type of a column in a table of results."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from playhead.core.codec import dtype_of
+from playhead.core.naming import quoted
 from playhead.core.schema import Column, Schema
 from playhead.errors import ConfigError
 
@@ -85,9 +87,23 @@ class SqlForeign:
         self.shut()
 
 
-def quoted(name: str) -> str:
-    """Return an identifier, quoted for SQL."""
-    return '"' + name.replace('"', '""') + '"'
+def in_pieces(
+    ask: Callable[[str], Any], translated: Callable[[], AbstractContextManager[None]]
+) -> Callable[[str, int], Iterator[Rows]]:
+    """Return how a query's rows are read, so many at a time.
+
+    Args:
+        ask: Runs a query and returns its cursor.
+        translated: Turns the database's errors into ours.
+    """
+
+    def some(sql: str, rows: int) -> Iterator[Rows]:
+        with translated():
+            cursor = ask(sql)
+            while found := cursor.fetchmany(rows):
+                yield found
+
+    return some
 
 
 def _loose(column: Column, value: Any) -> Any:  # noqa: ANN401  whatever a database holds

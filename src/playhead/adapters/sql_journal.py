@@ -10,12 +10,13 @@ import msgspec
 
 from playhead.adapters.process import person
 from playhead.adapters.sql_database import Sql
+from playhead.core.ranges import written
 from playhead.ports import AuditRow, RunRow
 
 
 def now() -> str:
     """Return the time as the store writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC))
 
 
 def write_note(sql: Sql, kind: str, subject: str, detail: Mapping[str, object]) -> None:

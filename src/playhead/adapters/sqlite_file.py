@@ -153,8 +153,3 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connection; safe to call twice."""
         self._connection.close()
-
-
-def quoted(name: str) -> str:
-    """Return an identifier, quoted for SQL."""
-    return '"' + name.replace('"', '""') + '"'

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from playhead.adapters.sql_foreign import Rows, SqlForeign, quoted
+from playhead.adapters.sql_foreign import SqlForeign, in_pieces
+from playhead.core.naming import quoted
 from playhead.errors import StoreFailed
 
-MAGIC = b"SQLite format 3\0"
 _CASTS = {"int": "INTEGER", "str": "TEXT", "bool": "INTEGER"}
 
 
@@ -25,12 +25,6 @@ def open_table(path: Path, name: str) -> SqlForeign:
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10, isolation_level=None
         )
-
-    def some(sql: str, rows: int) -> Iterator[Rows]:
-        with _translated(path):
-            cursor = connection.execute(sql)
-            while found := cursor.fetchmany(rows):
-                yield found
 
     with _translated(path):
         # Each column of each table and view, in order; SQLite has no floats of 32 bits.
@@ -48,7 +42,7 @@ def open_table(path: Path, name: str) -> SqlForeign:
         tables=[table for (table,) in tables],
         casts=_CASTS,
         text_order=" COLLATE BINARY",
-        some=some,
+        some=in_pieces(connection.execute, lambda: _translated(path)),
         shut=connection.close,
     )
 

@@ -10,8 +10,9 @@ import polars as pl
 from playhead.adapters.sql_database import Dialect
 from playhead.adapters.sql_store import SqlStore
 from playhead.adapters.sql_tables import nested_json
-from playhead.adapters.sqlite_file import SqliteFile, quoted
+from playhead.adapters.sqlite_file import SqliteFile
 from playhead.core.codec import dtype_of, json_reader, series
+from playhead.core.naming import quoted
 from playhead.core.schema import Column
 from playhead.errors import StoreFailed
 

@@ -121,8 +121,9 @@ def dead_letters(settings: Globals, version: str, place: str | None, reason: str
 
     They are kept with their bytes. After a rewind, those that lie ahead of it count no more.
     """
+    from playhead.core.ranges import moment
     from playhead.ops import dead_letters as op
-    from playhead.render import as_json, moment, tabular
+    from playhead.render import as_json, tabular, text_of
 
     if (place is None) != (reason is None):
         raise ConfigError("--skip and --reason belong together")
@@ -140,8 +141,8 @@ def dead_letters(settings: Globals, version: str, place: str | None, reason: str
                 "generation": letter.generation,
                 "error": letter.error,
                 "timestamp": moment(letter.timestamp_ms),
-                "key": _text(letter.key),
-                "value": _text(letter.value),
+                "key": text_of(letter.key),
+                "value": text_of(letter.value),
                 "skipped": letter.skipped,
             }
             for letter in found.letters
@@ -157,18 +158,6 @@ def dead_letters(settings: Globals, version: str, place: str | None, reason: str
     ]  # fmt: skip
     headings = ("TOPIC", "PARTITION", "OFFSET", "GENERATION", "TIME", "ERROR")
     out(tabular(settings.output, headings, rows))
-
-
-def _text(data: bytes | None) -> str | dict[str, str] | None:
-    """Return bytes as text; what is no UTF-8 as base64, marked as such."""
-    if data is None:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        import base64
-
-        return {"base64": base64.b64encode(data).decode()}
 
 
 @click.command(epilog="Example: playhead check distance@km")

@@ -74,7 +74,7 @@ class ProgressBoard:
 
 def progress_content(found: Progress) -> dict[str, Any]:
     """Return progress as JSON has it."""
-    from playhead.render import moment
+    from playhead.core.ranges import moment
 
     return {
         "event": "progress",
@@ -102,7 +102,7 @@ def progress_content(found: Progress) -> dict[str, Any]:
 
 def progress_lines(found: Progress) -> list[str]:
     """Return progress as a terminal shows it: a line a partition, and one in total."""
-    from playhead.render import moment
+    from playhead.core.ranges import moment
 
     def line(name: str, done: int, total: int, more: tuple[float | None, int | None]) -> str:
         eta_s, time_ms = more

@@ -43,7 +43,7 @@ def plan(settings: Globals, pipeline: str | None) -> None:
 def step_content(step: Step) -> dict[str, Any]:
     """Return a step as JSON has it."""
     from playhead.core.plan import Anew, Behind, Record, Replay, Revive
-    from playhead.render import moment
+    from playhead.core.ranges import moment
 
     match step:
         case Record(version, group, tables, topics):
@@ -78,7 +78,8 @@ def step_content(step: Step) -> dict[str, Any]:
 
 def _plan_text(found: Plan) -> str:
     from playhead.core.plan import Anew, Behind, Record, Replay, Revive
-    from playhead.render import moment, table
+    from playhead.core.ranges import moment
+    from playhead.render import table
 
     lines: list[str] = []
     for step in found.steps:

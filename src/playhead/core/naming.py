@@ -123,3 +123,8 @@ def caller() -> str:
     if frame is None:
         return "?"
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def quoted(name: str) -> str:
+    """Return an identifier, quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -91,6 +91,20 @@ def _naive(text: str) -> bool:
     return datetime.fromisoformat(text).tzinfo is None
 
 
+def moment(ms: int | None) -> str | None:
+    """Return milliseconds since 1970 as ISO-8601 UTC."""
+    return None if ms is None else _utc(datetime.fromtimestamp(ms / 1000, UTC).isoformat())
+
+
+def written(at: datetime) -> str:
+    """Return a time as stores write it: ISO-8601 UTC, in milliseconds; as text, they compare."""
+    return _utc(at.isoformat(timespec="milliseconds"))
+
+
+def _utc(text: str) -> str:
+    return text.replace("+00:00", "Z")
+
+
 def timestamp_ms(text: str) -> int:
     """Return a time as milliseconds since 1970: ISO-8601, or epoch in s, ms or µs by length.
 

@@ -152,13 +152,8 @@ def told(log: Log, topic: str, spans: Mapping[int, OffsetRange]) -> list[str]:
     last = times(log, topic, {p: at - 1 for p, at in ends.items()}, ends)
     said = []
     for partition, wanted in sorted(spans.items()):
-        what = f"{_moment(first.get(partition))} to {_moment(last.get(partition))}"
+        begin, end = (ranges.moment(found.get(partition)) or "-" for found in (first, last))
+        what = f"{begin} to {end}"
         read = f"records of {what}" if len(wanted) else "nothing to read"
         said.append(f"{TopicPartition(topic, partition)} {wanted}: {read}")
     return said
-
-
-def _moment(ms: int | None) -> str:
-    if ms is None:
-        return "-"
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -129,8 +129,7 @@ def _since(text: str) -> str:
     given = text.removeprefix("@")
     ago = given if given.startswith("-") else f"-{given}"
     place = ranges.parse(f"@{ago if _AGO.match(given) else given}", datetime.now(UTC))
-    moment = datetime.fromtimestamp(place.number / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return ranges.written(datetime.fromtimestamp(place.number / 1000, UTC))
 
 
 def _of_run(store: Store, run: RunRow, topics: Mapping[str, str]) -> Entry:

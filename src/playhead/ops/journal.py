@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 
+from playhead.core.ranges import written
 from playhead.engine.capped import Bound
 from playhead.engine.worker import Summary, Worker
 from playhead.errors import PlayheadError
@@ -14,7 +15,7 @@ from playhead.ports import Store
 
 def now() -> str:
     """Return the time as the audit has it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC))
 
 
 @contextmanager

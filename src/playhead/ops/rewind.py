@@ -83,7 +83,8 @@ def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> R
         known = Known.read(project, store)
         row = _lost_with_the_store(known, project, log, request) or recorded(known, request.name)
         versions.refuse_changed(row, known.version(row.name), project)
-        moves = _moves(log, store, row, request)
+        anew = _from_nothing(log, store, row)
+        moves = _moves(log, store, row, request, anew=anew)
         info = log.describe_group(row.group)
         if info.members:
             raise Refused(
@@ -93,9 +94,8 @@ def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> R
             )
         if not request.execute:
             return _result(store, row, moves, executed=False)
-        anew = _from_nothing(log, store, row)
         if request.target.word == "earliest":
-            row = _whole_again(known, project, log, store, row)
+            row = _whole_again(known, log, store, row)
             known = Known.read(project, store)
         task = replace(
             versions.task_of(known, project, log, row),
@@ -138,11 +138,10 @@ def recorded(known: Known, name: str) -> VersionRow:
 
 
 def _moves(
-    log: Log, store: Store, row: VersionRow, request: Request
+    log: Log, store: Store, row: VersionRow, request: Request, *, anew: bool
 ) -> dict[TopicPartition, tuple[int, int]]:
     standings = store.ledger.standings(row.name)
     prior = {TopicPartition(row.source, p): s.cursor.next for p, s in standings.items()}
-    anew = _from_nothing(log, store, row)
     if anew and (request.target.word != "earliest" or request.partitions):
         raise Refused(
             f"the source or the store of {row.name} is not the one that it ran on: nothing that "
@@ -246,16 +245,12 @@ def _lost_with_the_store(
     return row if _committed(log, row) else None
 
 
-def _whole_again(
-    known: Known, project: Project, log: Log, store: Store, row: VersionRow
-) -> VersionRow:
+def _whole_again(known: Known, log: Log, store: Store, row: VersionRow) -> VersionRow:
     """Record what the store has lost; forget output topics that are gone."""
     if row.name in known.rows:
         return _outputs_anew(log, store, row)
     stage = "shadow" if known.live(row.pipeline) else "live"
-    version = known.version(row.name)
-    row = replace(versions.describe(known, project, log, version), stage=stage)
-    return versions.keep(log, store, row, version)
+    return versions.keep(log, store, replace(row, stage=stage), known.version(row.name))
 
 
 def _outputs_anew(log: Log, store: Store, row: VersionRow) -> VersionRow:

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from playhead.core.declare import Pipeline
 from playhead.engine.events import OnEvent, listener
+from playhead.engine.hold import LIVE
 from playhead.engine.task import Task
 from playhead.engine.worker import Summary, ends
 from playhead.errors import Refused
 from playhead.ops import versions
+from playhead.ops.abreast import abreast
 from playhead.ops.journal import Recorded
 from playhead.ops.mirror import MirrorThread
-from playhead.ops.succession import LIVE, Succession
+from playhead.ops.succession import Succession
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
 from playhead.project import Project
@@ -111,7 +114,8 @@ def run(
             if request.until_caught_up:
                 _one_after_another(log, jobs, outcome)
             else:
-                _side_by_side(jobs, stop, outcome)
+                works = {j.task.version.name: partial(j.run, outcome.add) for j in jobs}
+                abreast(works, stop)
         if mirror.failed is not None:
             say(str(mirror.failed))
     return outcome
@@ -187,24 +191,3 @@ def _one_after_another(log: Log, jobs: Sequence[Succession], outcome: Outcome) -
         job.run(outcome.add, lambda task: ends(log.retained(task.topic.name)))
         if job.stop.is_set():
             return
-
-
-def _side_by_side(jobs: Sequence[Succession], stop: threading.Event, outcome: Outcome) -> None:
-    """Run a thread a pipeline; the first that fails stops all."""
-    failures: list[BaseException] = []
-
-    def work(job: Succession) -> None:
-        try:
-            job.run(outcome.add)
-        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
-            failures.append(error)
-            stop.set()
-
-    threads = [threading.Thread(target=work, args=(j,), name=j.task.version.name) for j in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.2)
-    if failures:
-        raise failures[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 
 import polars as pl
 
@@ -123,5 +122,5 @@ def _decoded(decoder: Decoder, records: Records) -> tuple[pl.DataFrame, int]:
         frames = [decoder.empty()]
         for i in range(len(records)):
             with suppress(BadRecord):
-                frames.append(decoder.frame(replace(records.slice(i, i + 1))))
+                frames.append(decoder.frame(records.slice(i, i + 1)))
         return pl.concat(frames), len(records) - len(frames) + 1

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from playhead.engine.events import OnEvent
+from playhead.engine.hold import LIVE
 from playhead.engine.task import Task
 from playhead.engine.worker import Summary, Worker
 from playhead.errors import Refused
@@ -16,7 +17,6 @@ from playhead.ops.journal import Recorded
 from playhead.ops.versions import Known
 from playhead.project import Project
 
-LIVE = "live"
 Say = Callable[[str], None]
 Bound = Mapping[int, int]
 

@@ -232,13 +232,7 @@ def describe(known: Known, project: Project, log: Log, version: Version) -> Vers
 
 
 def record(
-    known: Known,
-    project: Project,
-    log: Log,
-    store: Store,
-    version: Version,
-    *,
-    stage: str,
+    known: Known, project: Project, log: Log, store: Store, version: Version, *, stage: str
 ) -> VersionRow:
     """Record a version, with its physical tables and topics.
 
