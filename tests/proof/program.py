@@ -194,7 +194,7 @@ class Program:
         if name not in self.tracks:
             return "refused"
         request = RewindRequest(pipeline, Target("offset", to), execute=True)
-        before = {} if crash else self.cursors(pipeline)
+        before = self.cursors(pipeline)
         try:
             rewind(self.project, request, crash_at(*crash) if crash else _quiet)
             ended = "done"
