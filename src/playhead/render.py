@@ -122,7 +122,8 @@ def told_age(answered: Answered) -> str:
     """Return what an answer shows and how old it is, in one line."""
     shown = ", ".join(f"{t} shows {v}" for t, v in sorted(answered.versions.items()))
     at = ", ".join(f"{t} up to {','.join(map(str, o))}" for t, o in answered.as_of.items())
-    parts = [part for part in (shown, at) if part]
+    late = ", ".join(f"{v} is {n} offsets behind" for v, n in sorted(answered.behind.items()))
+    parts = [part for part in (shown, at, late) if part]
     return f"{'; '.join(parts)}; {answered.age_s:.1f} s old"
 
 

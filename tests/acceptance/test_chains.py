@@ -1,4 +1,4 @@
-"""Calculator → topic → db writer, as in the seed: live, rewound, and not promoted by halves."""
+"""Calculator → topic → db writer, as in the seed: live, rewound, handed over as a whole."""
 
 from __future__ import annotations
 
@@ -191,48 +191,91 @@ def test_a_rewind_of_the_second_is_its_own_affair(chain: Trip) -> None:
     assert len(chain.records("distance_calcs.miles")) == 681
 
 
-def test_a_chain_is_not_promoted_by_halves(chain: Trip) -> None:
+def stages(trip: Trip) -> dict[str, str]:
+    return {
+        f"{p['pipeline']}@{v['version']}": v["stage"]
+        for p in trip.json("status")["pipelines"]
+        for v in p["versions"]
+    }
+
+
+def test_a_chain_is_promoted_and_rolled_back_in_one_swap(chain: Trip) -> None:
+    chain.run()
+    miles = table(chain)
+    chain.ok("replay", "distance@km")
+    assert "then playhead promote distance@km" in chain.ok("plan", "distance").out
+    done = chain.json("promote", "distance@km")
+    assert [(d["version"], d["previous"], d["epoch"]) for d in (done, *done["behind"])] == [
+        ("km", "miles", 2),
+        ("v1+km", "v1", 2),
+    ]
+    assert near(chain.totals(), oracle.KM)
+    assert [(p["version"], p["records"]) for p in chain.run()["pipelines"]] == [
+        ("km", 0),
+        ("v1+km", 0),
+    ]
+    chain.ingest_again()
+    assert [p["records"] for p in chain.run()["pipelines"]] == [681, 681]
+    assert table(chain) == miles, "what is retired moves no more"
+    back = chain.ok("rollback", "distance")
+    assert "db_writer@v1 is live (epoch 3); db_writer@v1+km is retired" in back.out
+    assert stages(chain) == {
+        "distance@miles": "live",
+        "db_writer@v1": "live",
+        "distance@km": "retired",
+        "db_writer@v1+km": "retired",
+    }
+    assert lag(chain) == {"distance@miles": 0, "db_writer@v1": 0}
+    twice = dict(table(chain))
+    assert twice.keys() == dict(miles).keys()
+    assert all(twice[track] >= 2 * total for track, total in miles)
+
+
+def test_a_chain_is_not_handed_over_by_halves(chain: Trip) -> None:
     chain.run()
     chain.ok("replay", "distance@km")
-    plan = chain.cli("plan", "distance", "-o", "json")
-    assert plan.code == 3
-    assert [(r["subject"], "db_writer" in r["reason"]) for r in plan.json["refused"]] == [
-        ("distance", True)
-    ]
-    shown = chain.cli("plan", "distance")
-    assert "refused: distance: promotion: db_writer reads what it writes" in shown.out
-
-    def picture() -> tuple[object, ...]:
-        return (
-            chain.totals(),
-            chain.json("status")["pipelines"],
-            positions(chain),
-            len(chain.records("distance_calcs.miles")),
-            len(chain.records("distance_calcs.km")),
-        )
-
-    before = picture()
-    for command in (
-        ("promote", "distance@km"),
-        ("promote", "distance@km", "-o", "json"),
-    ):
+    for command in (("promote", "db_writer@v1+km"), ("rollback", "db_writer")):
         done = chain.cli(*command)
         assert done.code == 3, done
-        assert "db_writer" in done.err, done.err
         assert "Nothing was changed" in done.err
-        assert "Traceback" not in done.err
-        assert done.out == ""
-    assert picture() == before
-    assert near(chain.totals(), oracle.MILES)
-    assert [p["records"] for p in chain.run()["pipelines"]] == [0, 0]
+    chain.ok("promote", "distance@km")
+    done = chain.cli("rollback", "db_writer")
+    assert done.code == 3, done
+    assert "playhead rollback distance" in done.err
+    assert near(chain.totals(), oracle.KM)
 
 
-def test_what_is_refused_is_not_named_as_the_next_step(make_trip: MakeTrip) -> None:
-    trip = chained(make_trip("local", 1))
+def test_what_behind_a_shadow_differs_unexplained_stops_the_whole_chain(
+    make_trip: MakeTrip,
+) -> None:
+    trip = chained(make_trip("local", 2))
+    trip.edit(', expect="distance = base.distance * 1.609344"', "")
     trip.run()
     trip.ok("replay", "distance@km")
-    shown = trip.cli("plan", "distance")
-    assert "playhead promote" not in shown.out + shown.err
+    before = stages(trip)
+    done = trip.cli("promote", "distance@km")
+    assert done.code == 4, done
+    assert "db_writer@v1+km" in done.err
+    assert stages(trip) == before
+    digest = done.err.split()[-1].rstrip(".")
+    trip.ok("promote", "distance@km", "--accept-diff", digest)
+    assert near(trip.totals(), oracle.KM)
+
+
+def test_a_chain_is_handed_over_under_its_workers(make_trip: MakeTrip) -> None:
+    trip = chained(make_trip("local", 2))
+    trip.run()
+    trip.ok("replay", "distance@km")
+    with trip.running() as worker:
+        trip.ingest_again()
+        trip.ok("promote", "distance@km")
+        trip.ingest_again()
+        wait_for(lambda: lag(trip) == {"distance@km": 0, "db_writer@v1+km": 0}, "both to catch up")
+        assert worker.poll() is None
+        trip.ok("rollback", "distance")
+        wait_for(lambda: lag(trip) == {"distance@miles": 0, "db_writer@v1": 0}, "both to catch up")
+    assert len(trip.records("distance_calcs.km")) == 3 * 681
+    assert len(trip.records("distance_calcs.miles")) == 3 * 681
 
 
 def test_a_chain_is_not_rolled_back_by_halves(make_trip: MakeTrip) -> None:

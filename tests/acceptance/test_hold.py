@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from playhead.ops.promote import promote, rollback
 from playhead.ops.replay import Request as ReplayRequest
 from playhead.ops.replay import replay
 from playhead.ops.run import Outcome, Request, run
-from proof.project import Site, once, points
+from proof.project import BAD, Given, Site, once, points
 from story import wait_for
 
 
@@ -63,14 +64,25 @@ class Running:
 
         wait_for(done, f"{label} to be live and to have caught up")
 
+    def _runs(self) -> bool:
+        with closing(self.site.project.open_store()) as store:
+            lease = store.ledger.lease(f"worker/total@{live(self.site)}/0")
+            return lease is not None and lease.note == "running"
+
     @contextmanager
     def running(self) -> Iterator[Running]:
         self._thread.start()
         try:
+            wait_for(self._runs, "the worker to run")
             yield self
         finally:
             self.stop.set()
             self._thread.join()
+
+
+def good_points(count: int, seed: int) -> list[Given]:
+    """Points without bad records: twenty of them in one batch would be too many."""
+    return [p for p in points(count, seed) if p[1] not in BAD]
 
 
 def live(site: Site) -> str:
@@ -195,3 +207,111 @@ def test_a_second_promotion_is_refused_while_one_is_under_way(site: Site) -> Non
     (error,) = refused
     assert "another promotion of total is under way" in str(error)
     assert live(site) == "one"
+
+
+def test_a_rollback_that_swaps_first_says_how_far_it_is_behind(site: Site) -> None:
+    promote(site.project, "total@two")
+    site.produce(points(200, seed=1))
+    run(site.project, Request(("total",), until_caught_up=True), threading.Event())
+    seen: list[Any] = []
+
+    def tell(event: Event) -> None:
+        if event == Step("mirror built"):
+            (pipeline,) = [p for p in site.json("status")["pipelines"] if p["pipeline"] == "total"]
+            seen.append({v["version"]: (v["stage"], v["behind"]) for v in pipeline["versions"]})
+            seen.append(site.json("query", "SELECT count(*) FROM totals")["behind"])
+            seen.append(site.ok("query", "SELECT count(*) FROM totals").err)
+
+    rollback(site.project, "total", now=True, tell=tell)
+    behind = sum(site.expected("one")["cursor"].values()) - 100
+    assert behind == 200
+    assert seen[0]["one"] == ("live", 200)
+    assert seen[0]["two"] == ("retired", 0)
+    assert seen[1] == {"total@one": 200}
+    assert "total@one is 200 offsets behind" in seen[2]
+    assert site.json("query", "SELECT count(*) FROM totals")["behind"] == {}
+    processed_once(site, "one", "two")
+
+
+def test_after_ten_thousand_more_records_a_rollback_under_load_is_whole(site: Site) -> None:
+    settings = site.folder / "playhead.toml"
+    settings.write_text(settings.read_text().replace("batch_records = 20", "batch_records = 2000"))
+    promote(site.project, "total@two")
+    with Running(site).running() as worker:
+        for part in range(5):
+            site.produce(good_points(2200, seed=part))
+        worker.caught_up("two")
+        producing = threading.Thread(target=lambda: site.produce(good_points(2200, seed=9)))
+        producing.start()
+        done = rollback(site.project, "total")
+        producing.join()
+        worker.caught_up("one")
+        assert worker.held == 1
+        assert sum(done.cursor) >= 10_000
+    processed_once(site, "one")
+
+
+# ---------------------------------------------------------------------------------- clean
+
+
+def test_clean_removes_what_nothing_needs_and_says_why_the_rest_stays(site: Site) -> None:
+    replay(site.project, ReplayRequest(("total@same",)), threading.Event())
+    found = site.json("clean")
+    assert (found["executed"], found["removed"]) == (False, [])
+    assert {k["version"]: k["why"] for k in found["kept"]} == {
+        "total@one": "is live",
+        "total@two": "is a shadow that is declared",
+        "total@same": "is a shadow that is declared",
+    }
+    promote(site.project, "total@two")
+    promote(site.project, "total@same", accept_diff=accepted(site, "total@same"))
+    before = site.found("total", "same"), site.found("total", "two")
+    planned = site.json("clean")
+    assert [r["version"] for r in planned["removed"]] == ["total@one"]
+    assert site.found("total", "one")["table"], "a dry run removed something"
+    done = site.json("clean", "--execute", "--reason", "a test")
+    assert done["removed"] == planned["removed"] == [
+        {
+            "version": "total@one",
+            "stage": "retired",
+            "tables": ["totals__one"],
+            "topics": ["sums.one"],
+            "groups": ["total.one", "total.one.witness"],
+        }
+    ]  # fmt: skip
+    with closing(site.project.open_log()) as log, closing(site.project.open_store()) as store:
+        assert [t.name for t in log.topics()] == ["points", "sums.same", "sums.two"]
+        assert not [g for g in log.groups() if g.startswith("total.one")]
+        assert {v.name for v in store.catalog.versions()} == {"total@two", "total@same"}
+    assert site.json("clean")["removed"] == []
+    assert (site.found("total", "same"), site.found("total", "two")) == before
+    (entry,) = [e for e in site.json("history")["entries"] if e["kind"] == "clean"]
+    assert (entry["pipeline"], entry["version"], entry["reason"]) == ("total", "one", "a test")
+    rollback(site.project, "total")
+    assert live(site) == "two"
+
+
+def test_clean_refuses_what_is_needed_and_what_runs(site: Site) -> None:
+    promote(site.project, "total@two")
+    for name, why in (
+        ("total@two", "is live"),
+        ("total@one", "is what a rollback goes back to"),
+    ):
+        refused = site.cli("clean", name, "--execute")
+        assert refused.code == 3
+        assert f"{name} {why}" in refused.err
+    assert site.cli("clean", "total@other").code == 2
+    replay(site.project, ReplayRequest(("total@same",)), threading.Event())
+    with closing(site.project.open_store()) as store:
+        epoch = store.ledger.take_free("worker/total@same/0", "running")
+        assert site.cli("clean", "total@same", "--execute").code == 3
+        store.ledger.release({"worker/total@same/0": epoch})
+    assert site.json("clean", "total@same", "--execute")["removed"][0]["stage"] == "shadow"
+    processed_once(site, "one", "two")
+
+
+def accepted(site: Site, name: str) -> str:
+    """Return the digest of the diff between what is live and a version."""
+    done = site.cli("diff", "total", "--head", name.partition("@")[2], "-o", "json")
+    digest: str = done.json["digest"]
+    return digest

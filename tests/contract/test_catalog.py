@@ -286,6 +286,34 @@ def test_a_swap_that_is_out_of_date_changes_nothing(
     assert promote(store, base.version, head.version) == 2
 
 
+def test_a_version_is_forgotten_with_everything_but_the_audit(
+    world: World, store: Store, pair: tuple[Writer, Writer]
+) -> None:
+    base, head = pair
+    third = started(store, version=a_version("c"))
+    third.commit(third.batch(0, (1, 3.0)))
+    store.history.skip("p@c", TopicPartition(SOURCE, 0), 7, "a reason")
+    promote(store, base.version, head.version)
+    before = world.sql("SELECT * FROM t"), rows_of(store, base.version.tables[0])
+    for needed in (base.version, head.version):
+        with pytest.raises(Refused):
+            store.catalog.forget(needed, {})
+    changes = store.catalog.changes()
+    store.catalog.forget(third.version, {"why": "test"})
+    assert store.catalog.changes() > changes
+    assert [v.name for v in store.catalog.versions()] == ["p@a", "p@b"]
+    assert store.ledger.standings("p@c") == {}
+    assert store.ledger.generations("p@c") == {}
+    assert store.history.saved("p@c", 0) == []
+    assert store.history.skips("p@c") == {}
+    assert world.sql("SELECT name FROM playhead__lease WHERE name LIKE '%p@c%'") == []
+    with pytest.raises(NO_SUCH_TABLE):
+        world.sql("SELECT * FROM t__c")
+    assert (world.sql("SELECT * FROM t"), rows_of(store, base.version.tables[0])) == before
+    assert ("clean", "p@c") in world.audit()
+    assert rows_of(started(store, version=a_version("c")).store, third.version.tables[0]) == []
+
+
 def test_several_pointers_are_swapped_together_or_not_at_all(
     world: World, store: Store, pair: tuple[Writer, Writer]
 ) -> None:

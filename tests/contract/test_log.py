@@ -693,3 +693,44 @@ def test_closing_a_log_twice_is_safe(world: World) -> None:
     assert log.topic(NOBODYS) is None
     log.close()
     log.close()
+
+
+# ------------------------------------------------------------------------- deleting
+
+
+def test_a_deleted_topic_is_gone_and_one_of_its_name_is_another(world: World) -> None:
+    topic, other = world.topic(2), world.topic()
+    world.fill(topic, b"a", b"b")
+    world.fill(other, b"c")
+    before = world.log.topic(topic)
+    world.log.delete_topic(topic)
+    assert world.log.topic(topic) is None
+    with pytest.raises(LogFailed):
+        world.log.retained(topic)
+    world.log.delete_topic(topic)  # nothing to delete is no error
+    again = world.log.create_topic(topic, 1, FOREVER)
+    assert before is not None
+    assert again.id != before.id
+    assert world.log.retained(topic) == {0: OffsetRange(0, 0)}
+    assert len(world.log.retained(other)[0]) > 0
+
+
+def test_a_deleted_group_has_no_offsets(world: World) -> None:
+    topic, group, other = world.topic(), world.name("group"), world.name("group")
+    world.fill(topic, b"a")
+    for one in (group, other):
+        world.log.reset(one, {TopicPartition(topic, 0): 1})
+    world.log.delete_group(group)
+    assert world.log.committed(group) == {}
+    assert group not in world.log.groups()
+    assert world.log.describe_group(group).state == "Dead"
+    world.log.delete_group(group)  # nothing to delete is no error
+    assert len(world.log.committed(other)) == 1
+
+
+def test_a_group_with_a_member_is_not_deleted(world: World) -> None:
+    topic, group = world.topic(), world.name("group")
+    world.log.reset(group, {TopicPartition(topic, 0): 0})
+    with closing(world.log.join(group, topic)), pytest.raises(Refused):
+        world.log.delete_group(group)
+    assert len(world.log.committed(group)) == 1

@@ -40,6 +40,7 @@ IN_REWIND = (
     "rewind stored",
 )
 IN_SWAP = STEPS[STEPS.index("hold asked") : STEPS.index("mirror built") + 1]
+IN_CLEAN = ("groups removed", "topics removed")
 IN_ROLLBACK = ("live stands", "before swap", "after swap")
 # The log's transaction is committed, and the store's is not.
 WITNESS_AHEAD = STEPS[STEPS.index("after log commit") : STEPS.index("after store commit")]
@@ -90,6 +91,7 @@ def short() -> list[Cell]:
         *[Cell("promote", step) for step in IN_SWAP],
         *[Cell("hand_over", step) for step in ("live stands", "after swap")],
         *[Cell("rollback", step) for step in IN_ROLLBACK],
+        *[Cell("clean", step) for step in IN_CLEAN],
     ]
 
 
@@ -112,6 +114,7 @@ def long() -> list[Cell]:
         found += [Cell("skip", step, 1, log) for step in ("skip intent", *IN_STORE[:4])]
         for act in ("promote", "hand_over", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
+        found += [Cell("clean", step, 1, log) for step in IN_CLEAN]
     return found + [replace(cell, store="postgres") for cell in found]
 
 
@@ -264,6 +267,21 @@ class Crash:
             self.site.ok(*command)
         assert self._public() == self.site.expected(new)["table"]
         assert self.site.json(*self.RUN)["pipelines"][0]["version"] == new
+        for label in ("one", "two"):
+            self._same("total", label)
+
+    def clean(self) -> None:
+        """An old version goes; killed in the midst, the same command removes the rest."""
+        self.site = self.sites.get(self.cell, self.RUN, ("replay", "total@two"))
+        command = ("clean", "total@two", "--execute")
+        self._die(*command)
+        assert [r["version"] for r in self.site.json(*command)["removed"]] == ["total@two"]
+        assert self.site.json("clean")["removed"] == []
+        prefix = self.site.prefix
+        with closing(self.site.project.open_log()) as log:
+            assert log.topic(f"{prefix}sums.two") is None
+            assert not {f"{prefix}total.two", f"{prefix}total.two.witness"} & set(log.groups())
+        self.site.ok("replay", "total@two")
         for label in ("one", "two"):
             self._same("total", label)
 

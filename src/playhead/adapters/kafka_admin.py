@@ -78,6 +78,21 @@ class KafkaAdmin(KafkaGroups):
             time.sleep(0.02)
         return info
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records, and wait until it is gone."""
+        with self._clients.errors(f"deleting topic {name}"):
+            asked = self._contact().delete_topics([name], request_timeout=REQUEST_S)[name]
+            try:
+                asked.result()
+            except KafkaException as raised:
+                if error_of(raised).code() not in UNKNOWN_TOPIC:
+                    raise
+        deadline = time.monotonic() + REQUEST_S
+        while self.topic(name) is not None:
+            if time.monotonic() > deadline:
+                raise LogFailed(f"Deleted, but still there after {REQUEST_S:.0f} s.", where=name)
+            time.sleep(0.02)
+
     def retained(self, topic: str) -> dict[int, OffsetRange]:
         """Return for each partition what can be read: up to the last stable offset."""
         with self._clients.errors(f"reading the offsets of {topic}"):

@@ -101,6 +101,20 @@ class KafkaGroups:
                 safe=None if len(refused) == len(places) else "The other partitions were reset.",
             )
 
+    def delete_group(self, group: str) -> None:
+        """Delete a group with its offsets, unless it has members."""
+        self._await_coordinator(group)
+        with self._clients.errors(f"deleting group {group}"):
+            asked = self._contact().delete_consumer_groups([group], request_timeout=ASK_S)
+            try:
+                asked[group].result()
+            except KafkaException as raised:
+                code = error_of(raised).code()
+                if code == KafkaError.NON_EMPTY_GROUP:
+                    self._refuse_members(group)
+                if code != KafkaError.GROUP_ID_NOT_FOUND:
+                    raise
+
     def _await_coordinator(self, group: str) -> None:
         """Wait until the group's coordinator answers: a new cluster makes it when asked.
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from playhead.adapters.local_session import LocalMember, LocalReader, append, living_members
+from playhead.adapters.local_groups import LocalGroups
+from playhead.adapters.local_session import LocalMember, LocalReader, append
 from playhead.adapters.sqlite_file import SqliteFile
-from playhead.core.checkpoint import Committed
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Outgoing
 from playhead.errors import LogFailed, OffsetOutOfRange, Refused
-from playhead.ports import GroupInfo, TopicInfo
+from playhead.ports import TopicInfo
 
 JOIN_TIMEOUT_S = 60.0
 SCHEMA = """
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS producer (
 """
 
 
-class LocalLog:
+class LocalLog(LocalGroups):
     """The `Log` port over one SQLite file."""
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class LocalLog:
             LogFailed: It cannot be opened.
         """
         self._path = path
-        self._db = SqliteFile(path, SCHEMA, LogFailed)
+        super().__init__(SqliteFile(path, SCHEMA, LogFailed))
 
     def topics(self) -> list[TopicInfo]:
         """Return every topic, sorted by name."""
@@ -85,6 +85,13 @@ class LocalLog:
                 "INSERT INTO partition VALUES (?, ?, 0, 0)", [(name, p) for p in range(partitions)]
             )
         return TopicInfo(name, _existing(self, name).id, partitions, dict(config))
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records, and what groups have committed of it."""
+        with self._db.transaction():
+            self._db.run("DELETE FROM topic WHERE name = ?", name)
+            for table in ("partition", "record", "committed"):
+                self._db.run(f"DELETE FROM {table} WHERE topic = ?", name)
 
     def retained(self, topic: str) -> dict[int, OffsetRange]:
         """Return what each partition holds."""
@@ -159,45 +166,6 @@ class LocalLog:
     def appender(self, name: str) -> LocalAppender:
         """Return an appender of one transaction at a time."""
         return LocalAppender(self._db)
-
-    def groups(self) -> list[str]:
-        """Return the names of all groups, sorted."""
-        rows = self._db.all("SELECT grp FROM committed UNION SELECT grp FROM member ORDER BY 1")
-        return [name for (name,) in rows]
-
-    def describe_group(self, group: str) -> GroupInfo:
-        """Return state and living members."""
-        members = tuple(str(process) for process in living_members(self._db, group))
-        if members:
-            return GroupInfo(group, "Stable", members)
-        return GroupInfo(group, "Empty" if self.committed(group) else "Dead", ())
-
-    def committed(self, group: str) -> dict[TopicPartition, Committed]:
-        """Return every offset that the group has committed."""
-        rows = self._db.all(
-            "SELECT topic, partition, offset, metadata FROM committed WHERE grp = ?", group
-        )
-        return {TopicPartition(t, p): Committed(o, m) for t, p, o, m in rows}
-
-    def reset(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        """Set the group's offsets, clearing their metadata, unless it has members."""
-        with self._db.transaction():
-            members = living_members(self._db, group)
-            if members:
-                raise Refused(
-                    f"group {group} has an active member: {', '.join(map(str, members))}",
-                    safe="No offset was changed.",
-                    cure="Stop it first.",
-                )
-            for place in offsets:
-                if place.partition not in self.retained(place.topic):
-                    raise Refused(f"{place} does not exist", safe="No offset was changed.")
-            # A member that no longer counts is out for good: when it wakes, it overwrites nothing.
-            self._db.run("DELETE FROM member WHERE grp = ?", group)
-            self._db.run_many(
-                "INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?, '')",
-                [(group, p.topic, p.partition, offset) for p, offset in offsets.items()],
-            )
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

@@ -73,6 +73,25 @@ class SqlCatalog:
                 self._show(version)
             self._sql.run("meta.changed")
 
+    def forget(self, version: VersionRow, detail: Mapping[str, object]) -> None:
+        """Remove a version with its tables and everything that the ledger holds of it."""
+        with self._sql.transaction():
+            self._sql.one("catalog.lock")
+            pointer = self.pointer(version.pipeline)
+            if pointer is not None and version.label in (pointer.label, pointer.previous):
+                raise Refused(
+                    f"{version.name} is what {version.pipeline} points at, or goes back to",
+                    safe="It was not touched.",
+                )
+            for query in ("cursor", "generation", "past", "dead_letter", "skip"):
+                self._sql.run(f"catalog.forget_{query}", version=version.name)
+            self._sql.run("catalog.forget_lease", begin=f"part/{version.name}/")
+            for table in version.tables:
+                drop(self._sql, table, shown=False)
+            self._sql.run("catalog.forget_version", pipeline=version.pipeline, label=version.label)
+            write_note(self._sql, "clean", version.name, detail)
+            self._sql.run("meta.changed")
+
     def _set(self, version: VersionRow, stage: str) -> None:
         self._sql.run(
             "catalog.update_version",
@@ -98,7 +117,7 @@ class SqlCatalog:
             self._sql.one("catalog.lock")
             for swap in sorted(swaps, key=lambda s: s.head.pipeline):
                 _move_pointer(self._sql, swap)
-            self._check(swaps)
+            _check(self._sql, swaps)
             for swap in swaps:
                 self._change_stages(swap)
                 write_note(self._sql, "promoted", swap.head.name, swap.detail)
@@ -112,18 +131,6 @@ class SqlCatalog:
         turn = max([base.shown, *shown.values()]) + 1
         self._set(replace(swap.head, shown=shown[swap.head.name] or turn), "live")
         self._show(swap.head)
-
-    def _check(self, swaps: Sequence[Swap]) -> None:
-        """Compare leases and cursors, and keep them as they are until the swap is done."""
-        leases = {name: epoch for swap in swaps for name, epoch in swap.leases.items()}
-        for name in in_lock_order(leases):
-            if self._sql.one("lease.lock", name=name) != (leases[name],):
-                raise CheckpointConflict(f"lease {name} was taken by another process")
-        cursors = {version: at for swap in swaps for version, at in swap.cursors.items()}
-        for version, wanted in sorted(cursors.items()):
-            rows = self._sql.all("catalog.lock_cursors", version=version)
-            if {partition: Cursor(*cursor) for partition, *cursor in rows} != dict(wanted):
-                raise CheckpointConflict(f"the cursors of {version} have moved")
 
     def rows(self, table: TableRow, partition: int | None = None) -> pl.DataFrame:
         """Return a physical table, or one partition's rows of it, with their origin."""
@@ -165,6 +172,19 @@ class SqlMoment:
     def pieces(self, table: TableRow, rows: int) -> Iterator[pl.DataFrame]:
         """Yield a physical table in the order of its key, so many rows at a time."""
         return read_pieces(self.sql, table, rows)
+
+
+def _check(sql: Sql, swaps: Sequence[Swap]) -> None:
+    """Compare leases and cursors, and keep them as they are until the swap is done."""
+    leases = {name: epoch for swap in swaps for name, epoch in swap.leases.items()}
+    for name in in_lock_order(leases):
+        if sql.one("lease.lock", name=name) != (leases[name],):
+            raise CheckpointConflict(f"lease {name} was taken by another process")
+    cursors = {version: at for swap in swaps for version, at in swap.cursors.items()}
+    for version, wanted in sorted(cursors.items()):
+        rows = sql.all("catalog.lock_cursors", version=version)
+        if {partition: Cursor(*cursor) for partition, *cursor in rows} != dict(wanted):
+            raise CheckpointConflict(f"the cursors of {version} have moved")
 
 
 def _move_pointer(sql: Sql, swap: Swap) -> None:

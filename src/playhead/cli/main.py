@@ -8,7 +8,7 @@ import sys
 import click
 
 from playhead import __version__
-from playhead.cli import groups, look, own, repair, scan, start, stream, topics
+from playhead.cli import clean, groups, look, own, repair, scan, start, stream, topics
 from playhead.cli.options import Globals, shared
 from playhead.cli.replay import replay
 
@@ -48,6 +48,7 @@ for _command in (
     look.explain,
     look.history,
     scan.scan,
+    clean.clean,
     own.rewind,
     own.adopt,
     own.check,

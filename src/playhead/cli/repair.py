@@ -148,7 +148,9 @@ hold_timeout = click.option(
 
 @click.command(epilog="Example: playhead promote distance@km")
 @click.argument("version", metavar="PIPELINE@VERSION")
-@click.option("--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff.")
+@click.option(
+    "--accept-diff", metavar="DIGEST", multiple=True, help="Accept the unexplained rows of a diff."
+)
 @click.option("--reason", help="For the audit.")
 @hold_timeout
 @shared
@@ -185,16 +187,21 @@ def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:
     if done.remark:
         say(done.remark)
     if settings.json:
-        content = {
-            "pipeline": done.pipeline,
-            "version": done.version.partition("@")[2],
-            "previous": done.previous.partition("@")[2],
-            "cursor": {done.topic: done.cursor},
-            "epoch": done.epoch,
-            "paused_s": done.paused_s,
-        }
-        out(as_json(content))
+        out(as_json({**_content(done), "behind": [_content(one) for one in done.behind]}))
         return
-    out(difference_counts(done.difference))
-    out(f"{done.version} is live (epoch {done.epoch}); {done.previous} is retired")
+    for found in done.differences:
+        out(difference_counts(found))
+    for one in (done, *done.behind):
+        out(f"{one.version} is live (epoch {one.epoch}); {one.previous} is retired")
     say(f"next: playhead run; the way back: playhead rollback {done.pipeline}")
+
+
+def _content(done: Promoted) -> dict[str, Any]:
+    return {
+        "pipeline": done.pipeline,
+        "version": done.version.partition("@")[2],
+        "previous": done.previous.partition("@")[2],
+        "cursor": {done.topic: done.cursor},
+        "epoch": done.epoch,
+        "paused_s": done.paused_s,
+    }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from playhead.cli.options import Globals, out, say, shared
 from playhead.cli.stop import until_stopped
+
+if TYPE_CHECKING:
+    from playhead.ops.status import VersionStatus
 
 
 @click.command(
@@ -161,11 +164,17 @@ def status(settings: Globals) -> None:
         (
             v.pipeline, v.version, v.stage, v.generation, v.topic, v.cursor or None, v.lag,
             v.dead_letters, v.group, v.fingerprint, v.running,
-            None if v.declared else "not declared here",
+            _note(v),
         )
         for v in found
     ]  # fmt: skip
     out(tabular(settings.output, headings, lines))
+
+
+def _note(found: VersionStatus) -> str | None:
+    if not found.declared:
+        return "not declared here"
+    return f"{found.behind} behind the one before" if found.behind else None
 
 
 @click.command(epilog='Example: playhead query "SELECT * FROM dist_calc ORDER BY track_id"')
@@ -183,7 +192,9 @@ def query(settings: Globals, sql: str) -> None:
     if settings.json:
         columns = [{"name": n, "type": t} for n, t in zip(found.names, found.types, strict=True)]
         content = {"columns": columns, "rows": found.rows, "versions": found.versions}
-        out(as_json({**content, "as_of": found.as_of, "age_s": found.age_s}))
+        out(
+            as_json({**content, "as_of": found.as_of, "age_s": found.age_s, "behind": found.behind})
+        )
     elif settings.output in {"csv", "md"}:
         out(tabular(settings.output, found.names, found.rows))
     else:

@@ -44,6 +44,8 @@ STEPS = (
     "after swap",
     "hold given back",
     "mirror built",
+    "groups removed",
+    "topics removed",
 )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,7 @@ from playhead.ports import Log, Orders, Store
 
 LIVE = "live"
 ASKED = "asked"
+SETTLING = "settling"
 LOOK_S = 0.02
 
 
@@ -94,8 +95,8 @@ def held(
         tell(Step("hold asked"))
         with ExitStack() as settling:
             epochs = _standing(store, task, name, timeout_s)
-            if epochs is None:
-                session = settling.enter_context(settled(task, log, open_store, tell))
+            if _worker(task) in epochs:
+                session = settling.enter_context(settled(task, log, open_store, tell, epochs))
                 epochs = session.epochs
             since_s = time.monotonic()
             keeper.keep(epochs)
@@ -104,8 +105,12 @@ def held(
             yield Standing(epochs, {p: s.cursor for p, s in standings.items()}, since_s)
 
 
-def _standing(store: Store, task: Task, name: str, timeout_s: float) -> dict[str, int] | None:
-    """Wait for the answer and take live's leases; return None where nobody runs it."""
+def _worker(task: Task) -> str:
+    return f"worker/{task.version.name}/0"
+
+
+def _standing(store: Store, task: Task, name: str, timeout_s: float) -> dict[str, int]:
+    """Wait for the answer and take live's leases, or where nobody runs it that of its worker."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         hold = store.ledger.lease(name)
@@ -117,9 +122,8 @@ def _standing(store: Store, task: Task, name: str, timeout_s: float) -> dict[str
                 return store.ledger.take(list(said), "held", at=said)
             except CheckpointConflict:
                 pass  # a newer session of live: it will answer, too
-        worker = store.ledger.lease(f"worker/{task.version.name}/0")
-        if worker is None or not worker.in_force:
-            return None
+        with suppress(Refused):  # somebody runs it
+            return {_worker(task): store.ledger.take_free(_worker(task), SETTLING)}
         time.sleep(LOOK_S)
     raise PromotionRefused(
         f"{task.version.name} did not stop at a batch within {timeout_s:g} s",
@@ -130,16 +134,22 @@ def _standing(store: Store, task: Task, name: str, timeout_s: float) -> dict[str
 
 @contextmanager
 def settled(
-    task: Task, log: Log, open_store: Callable[[], Store], tell: OnEvent
+    task: Task,
+    log: Log,
+    open_store: Callable[[], Store],
+    tell: OnEvent,
+    lease: Mapping[str, int] | None = None,
 ) -> Iterator[Session]:
     """Run the start sequence of a version, so that nothing of it is pending, and hold its leases.
+
+    Its worker's ``lease`` may have been taken already.
 
     Raises:
         Refused: Another process runs the version, or the start sequence said no.
     """
     with closing(open_store()) as store, LeaseKeeper(open_store) as keeper:
-        name = f"worker/{task.version.name}/0"
-        keeper.keep({name: store.ledger.take_free(name, "settling")})
+        name = _worker(task)
+        keeper.keep(lease or {name: store.ledger.take_free(name, SETTLING)})
         with closing(Session(task, log, store, tell)) as session:
             session.start()
             keeper.keep(session.epochs)

@@ -11,7 +11,7 @@ from playhead.core.offsets import OffsetRange
 from playhead.engine.batch import run_batch
 from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
 from playhead.engine.events import OnEvent, Reading, Waiting
-from playhead.engine.hold import LIVE, stand_still
+from playhead.engine.hold import LIVE, SETTLING, stand_still
 from playhead.engine.leases import LeaseKeeper
 from playhead.engine.patience import Patience
 from playhead.engine.preconditions import Watch
@@ -116,13 +116,15 @@ class Worker:
             try:
                 return {name: store.ledger.take_free(name, "running")}
             except Refused as other:
-                if not self.patient:
-                    raise
+                held = store.ledger.lease(name)
+                if not self.patient and held is not None and held.note != SETTLING:
+                    raise  # it runs; who only settles it is soon done
                 if not told:
                     self._tell(Waiting(version, other.message))
                 told = True
             summary.stage = store.ledger.orders(version).stage
-            if summary.stage != self.task.stage or self.stop.wait(STAND_BY_S):
+            changed = summary.stage != (self.task.stage or summary.stage)
+            if changed or self.stop.wait(STAND_BY_S):
                 return None
 
     def _still_ours(self, store: Store, ledger: str, lease: Mapping[str, int]) -> None:

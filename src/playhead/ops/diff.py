@@ -232,9 +232,13 @@ def _compare(moment: Moment, pair: _Pair, comparing: Comparing) -> None:
 
 
 def _bound(moment: Moment, base: VersionRow, head: VersionRow) -> dict[int, int]:
-    """Return the smaller of the two cursors, by partition: beyond it rows do not compare."""
+    """Return the smaller of the two cursors, by partition: beyond it rows do not compare.
+
+    Offsets of two topics do not compare: there nothing is beyond.
+    """
     of_base, of_head = (moment.cursors.get(v.name, {}) for v in (base, head))
-    return {p: min(of_base[p].next, of_head[p].next) for p in of_base.keys() & of_head.keys()}
+    which = min if base.source == head.source else max
+    return {p: which(of_base[p].next, of_head[p].next) for p in of_base.keys() & of_head.keys()}
 
 
 def _stood(moment: Moment, versions: Iterable[VersionRow]) -> tuple[Stood, ...]:

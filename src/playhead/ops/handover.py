@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, Step
 from playhead.engine.hold import LOOK_S, Standing, held
 from playhead.engine.task import Task
-from playhead.engine.worker import Worker
+from playhead.engine.worker import Worker, ends
 from playhead.errors import CheckpointConflict, PlayheadError, PromotionRefused, Refused
 from playhead.ops import versions
 from playhead.ops.diff import Difference
@@ -44,6 +44,35 @@ class Handover:
         standings = self.store.ledger.standings(row.name)
         return {p: s.cursor.next for p, s in standings.items()}
 
+    def ends(self, row: VersionRow) -> dict[int, int]:
+        """Return the ends of what a version reads, by partition."""
+        return ends(self.log.retained(row.source))
+
+    def at_the_end(self, row: VersionRow) -> bool:
+        """Say whether a version has read everything that there is to read."""
+        at = self.positions(row)
+        return all(at.get(p, 0) >= end for p, end in self.ends(row).items())
+
+    def wait(self, row: VersionRow, holds: Callable[[], bool], run: Callable[[], None]) -> None:
+        """Wait for something as long as a version moves; ``run`` sees to it that it is run.
+
+        Raises:
+            PromotionRefused: It stood still for longer than the time allowed.
+        """
+        at, since_s = self.positions(row), time.monotonic()
+        while not holds():
+            run()
+            now_at = self.positions(row)
+            if now_at != at:
+                at, since_s = now_at, time.monotonic()
+            if time.monotonic() - since_s > self.timeout_s:
+                raise PromotionRefused(
+                    f"{row.name} stands at {at} and does not come to where it has to",
+                    safe="Nothing was changed.",
+                    cure="playhead status shows who runs it, and what its last error was.",
+                )
+            time.sleep(LOOK_S)
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -71,58 +100,115 @@ class Over:
     """A hand-over that was done.
 
     Attributes:
+        pair: Who handed over to whom.
         cursor: Where live stood at the swap, by partition.
         epoch: Epoch of the pointer.
         paused_s: From when live stood still to the swap.
-        difference: What differed at the swap.
+        difference: What differed at the swap; None where there is nothing to compare.
     """
 
+    pair: Pair
     cursor: Mapping[int, int]
     epoch: int
     paused_s: float
-    difference: Difference
+    difference: Difference | None
 
 
-def hand_over(job: Handover, pair: Pair, difference: Callable[[], Difference]) -> Over:
-    """Make head live where live stands.
+Compare = Callable[[Pair], Difference | None]
 
-    1. Head comes near to where live stands; whoever runs it, or else this process, goes on.
+
+def hand_over(job: Handover, pairs: Sequence[Pair], compare: Compare) -> list[Over]:
+    """Make each head live where its live version stands: of one pipeline, or of a whole chain.
+
+    1. The heads come near to where live stands; whoever runs them, or else this process, goes on.
     2. Live is held: it stands at C with nothing pending, and its leases are ours.
-    3. Head runs to exactly C.
-    4. ``difference`` is taken at C; it raises what forbids to go on.
-    5. One store transaction: pointer, stages, views, audit, under live's leases and both cursors.
-    6. The hold is given back: who ran live runs head.
+    3. Head runs to exactly C. The next in a chain comes to the end of what it reads, and is held
+       there; its head comes to the end of what that reads.
+    4. ``compare`` looks at each pair where both stand; it raises what forbids to go on.
+    5. One store transaction: pointers, stages, views, audit, under live's leases and all cursors.
+    6. The holds are given back: who ran live runs head.
 
     Raises:
         PromotionRefused: Live did not stand still in time, or head did not come to where it stood.
     """
-    if pair.head.stage == "retired":
-        pair = replace(pair, head=replace(pair.head, stage="shadow"))
-        job.store.catalog.change(pair.head)
-    base = job.task(pair.base)
-    with _followed(job, pair) as follower:
-        if not pair.behind:
-            follower.near()
-        project = job.project
-        with held(base, job.log, project.open_store, job.tell, job.timeout_s) as standing:
-            if not pair.behind:
-                follower.reach({p: c.next for p, c in standing.cursors.items()})
+    pairs = [_revived(job, pair) for pair in pairs]
+    with ExitStack() as following:
+        followers = [Follower(job, pair, first=pair is pairs[0]) for pair in pairs]
+        for follower in followers:
+            following.callback(follower.stop)
+            if not follower.pair.behind:
+                follower.near()
+        with ExitStack() as holds:
+            standings = [holds.enter_context(_stood(job, follower)) for follower in followers]
             job.tell(Step("head stands"))
-            found = difference()
+            found = [compare(pair) for pair in pairs]
             job.tell(Step("before swap"))
-            epoch = _swap(job, pair, standing, found)
+            epochs = _swap(job, list(zip(pairs, standings, found, strict=True)))
             job.tell(Step("after swap"))
-            paused_s = time.monotonic() - standing.since_s
-            follower.stop()
+            paused_s = time.monotonic() - standings[0].since_s
+            for follower in followers:
+                follower.stop()
         job.tell(Step("hold given back"))
-    cursor = {p: c.next for p, c in standing.cursors.items()}
-    return Over(cursor, epoch, paused_s, found)
+    return [
+        Over(pair, {p: c.next for p, c in standing.cursors.items()}, epoch, paused_s, difference)
+        for pair, standing, epoch, difference in zip(pairs, standings, epochs, found, strict=True)
+    ]
 
 
-def _swap(job: Handover, pair: Pair, standing: Standing, found: Difference) -> int:
+def _revived(job: Handover, pair: Pair) -> Pair:
+    if pair.head.stage != "retired":
+        return pair
+    head = replace(pair.head, stage="shadow")
+    job.store.catalog.change(head)
+    return replace(pair, head=head)
+
+
+@contextmanager
+def _stood(job: Handover, follower: Follower) -> Iterator[Standing]:
+    """Make live stand still, and head stand there too."""
+    pair = follower.pair
+    if not (pair.behind or follower.first):
+        _drain(job, pair.base)
+    task = job.task(pair.base)
+    with held(task, job.log, job.project.open_store, job.tell, job.timeout_s) as standing:
+        if not pair.behind:
+            follower.reach({p: c.next for p, c in standing.cursors.items()})
+        yield standing
+
+
+def _drain(job: Handover, live: VersionRow) -> None:
+    """Bring a later one of a chain to the end of what it reads: the one before it is held."""
+
+    def run() -> None:
+        lease = job.store.ledger.lease(f"worker/{live.name}/0")
+        if lease is None or not lease.in_force:
+            task = replace(job.task(live), stage="live")
+            worker = Worker(task, job.project.open_log, job.project.open_store, job.tell)
+            worker.run(ends(job.log.retained(live.source)))
+
+    job.wait(live, lambda: job.at_the_end(live), run)
+
+
+_Ready = tuple[Pair, Standing, Difference | None]
+
+
+def _swap(job: Handover, ready: Sequence[_Ready]) -> list[int]:
+    swaps = [_swap_of(job, *one) for one in ready]
+    try:
+        return job.store.catalog.swap(*swaps)
+    except CheckpointConflict as moved:
+        pair = ready[0][0]
+        raise PromotionRefused(
+            f"{pair.base.name} or {pair.head.name} went on before the swap: {moved.message}",
+            safe=f"Nothing was changed: {pair.base.name} is live.",
+            cure="Try again.",
+        ) from moved
+
+
+def _swap_of(job: Handover, pair: Pair, standing: Standing, found: Difference | None) -> Swap:
     pointer = job.store.catalog.pointer(pair.head.pipeline)
     heads = job.store.ledger.standings(pair.head.name)
-    swap = Swap(
+    return Swap(
         base=pair.base,
         head=pair.head,
         epoch=pointer.epoch if pointer else 0,
@@ -139,45 +225,46 @@ def _swap(job: Handover, pair: Pair, standing: Standing, found: Difference) -> i
             "fingerprint": pair.head.fingerprint,
             "previous_fingerprint": pair.base.fingerprint,
             "cursor": {str(p): c.next for p, c in sorted(standing.cursors.items())},
-            "diff": found.digest,
-            "unexplained": found.unexplained,
+            "diff": found.digest if found else None,
+            "unexplained": found.unexplained if found else 0,
         },
     )
-    try:
-        (epoch,) = job.store.catalog.swap(swap)
-    except CheckpointConflict as moved:
-        raise PromotionRefused(
-            f"{pair.base.name} or {pair.head.name} went on before the swap: {moved.message}",
-            safe=f"Nothing was changed: {pair.base.name} is live.",
-            cure="Try again.",
-        ) from moved
-    return epoch
 
 
 class Follower:
     """Brings head to where live stands: whoever runs it does, else a thread of this process."""
 
-    def __init__(self, job: Handover, pair: Pair) -> None:
-        """Prepare; `near` and `reach` do the work."""
-        self._job, self._pair = job, pair
+    def __init__(self, job: Handover, pair: Pair, *, first: bool) -> None:
+        """Prepare; `near` and `reach` do the work.
+
+        The ``first`` of a chain follows live's cursor; one after it reads what the head before it
+        writes, and comes as far as that.
+        """
+        self.pair, self.first = pair, first
+        self._job = job
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: list[PlayheadError] = []
 
     def near(self) -> None:
         """Wait until head is less than a batch behind live, which goes on."""
-        job, pair = self._job, self._pair
+        job, head = self._job, self.pair.head
         few = job.project.settings.batch_records
 
         def is_near() -> bool:
-            at, live = job.positions(pair.head), job.positions(pair.base)
-            return sum(max(0, end - at.get(p, 0)) for p, end in live.items()) <= few
+            goal = job.positions(self.pair.base) if self.first else job.ends(head)
+            at = job.positions(head)
+            return sum(max(0, end - at.get(p, 0)) for p, end in goal.items()) <= few
 
-        self._wait(is_near)
+        job.wait(head, is_near, self._run)
 
     def reach(self, target: Mapping[int, int]) -> None:
-        """Wait until head stands at exactly the target."""
-        self._wait(lambda: self._job.positions(self._pair.head) == target)
+        """Wait until head stands where live does: at exactly the target, or at its topic's end."""
+        job, head = self._job, self.pair.head
+        if self.first:
+            job.wait(head, lambda: job.positions(head) == target, self._run)
+        else:
+            job.wait(head, lambda: job.at_the_end(head), self._run)
 
     def stop(self) -> None:
         """End our thread, if there is one."""
@@ -185,67 +272,37 @@ class Follower:
         if self._thread is not None:
             self._thread.join()
 
-    def _wait(self, holds: Callable[[], bool]) -> None:
-        """Wait as long as head moves.
-
-        Raises:
-            PromotionRefused: It stood still for longer than the time allowed.
-        """
-        head = self._pair.head
-        at, since = self._job.positions(head), time.monotonic()
-        while True:
-            self._run()
-            if holds():
-                return
-            if self._job.positions(head) != at:
-                at, since = self._job.positions(head), time.monotonic()
-            if time.monotonic() - since > self._job.timeout_s:
-                live = self._job.positions(self._pair.base)
-                raise PromotionRefused(
-                    f"{head.name} stands at {at}, live at {live}",
-                    safe="Nothing was changed.",
-                    cure=f"playhead replay {head.name}",
-                )
-            time.sleep(LOOK_S)
-
     def _run(self) -> None:
         """Run head, unless somebody does."""
         if self._failed:
             raise self._failed[0]
         if self._thread is not None and self._thread.is_alive():
             return
-        lease = self._job.store.ledger.lease(f"worker/{self._pair.head.name}/0")
+        lease = self._job.store.ledger.lease(f"worker/{self.pair.head.name}/0")
         if lease is not None and lease.in_force:
             return
-        task = self._job.task(self._pair.head)
-        self._thread = threading.Thread(target=self._work, args=(task,), name=self._pair.head.name)
+        task = self._job.task(self.pair.head)
+        self._thread = threading.Thread(target=self._work, args=(task,), name=self.pair.head.name)
         self._thread.start()
 
     def _work(self, task: Task) -> None:
         project = self._job.project
         worker = Worker(task, project.open_log, project.open_store, self._job.tell, self._stop)
         try:
-            worker.run(Following(task.version.pipeline))
+            worker.run(Following(task.version.pipeline) if self.first else None)
         except PlayheadError as error:
             self._failed.append(error)
 
 
-@contextmanager
-def _followed(job: Handover, pair: Pair) -> Iterator[Follower]:
-    follower = Follower(job, pair)
-    try:
-        yield follower
-    finally:
-        follower.stop()
-
-
-def catch_up(job: Handover, pair: Pair) -> None:
-    """Run the version that is live now to where the one before it stood, unless somebody does."""
-    task = replace(job.task(pair.head), stage="live")
-    worker = Worker(task, job.project.open_log, job.project.open_store, job.tell)
-    try:
-        worker.run(job.positions(pair.base))
-    except Refused as other:
-        lease = job.store.ledger.lease(f"worker/{pair.head.name}/0")
-        if lease is None or not lease.in_force:
-            raise other
+def catch_up(job: Handover, over: Sequence[Over]) -> None:
+    """Run what is live now to where the one before it stood, unless somebody does."""
+    for one in over:
+        head = one.pair.head
+        task = replace(job.task(head), stage="live")
+        worker = Worker(task, job.project.open_log, job.project.open_store, job.tell)
+        try:
+            worker.run(one.cursor if one is over[0] else job.ends(head))
+        except Refused:
+            lease = job.store.ledger.lease(f"worker/{head.name}/0")
+            if lease is None or not lease.in_force:
+                raise

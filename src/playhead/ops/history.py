@@ -18,6 +18,7 @@ from playhead.project import Project
 LIMIT = 50
 KINDS = (
     "run", "replay", "rewind", "promote", "rollback", "adopt", "gap", "skip", "reset", "restart",
+    "clean",
 )  # fmt: skip
 _AGO = re.compile(r"-?\d+(\.\d+)?[smhd]\Z")
 _AUDIT = {"promoted": "promote", "adopted": "adopt", "skipped": "skip"}

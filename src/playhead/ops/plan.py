@@ -38,7 +38,7 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
     live = known.live(name)
     if live is None:
         return Plan(refused=(Refusal(name, "nothing is live", "playhead run first."),))
-    declared = pipeline.versions.get(live.label)
+    declared = known.declared(live.name)
     refused: list[Refusal] = []
     if declared is None:
         cure = f"Keep it, and add the new one with @{name}.version."
@@ -46,7 +46,6 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
     elif versions.changed_code(live, declared, project):
         cure = f"Restore it, or give it a new label with @{name}.version."
         refused.append(Refusal(live.name, "its code has changed under the live label", cure))
-    readers = known.readers(name)
     steps: list[Step] = []
     remarks: list[str] = []
     for version in pipeline.versions.values():
@@ -59,18 +58,10 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
         steps += part.steps
         refused += part.refused
         if not part.steps and not part.refused and row and row.stage == "shadow":
-            then = "" if readers else f", then playhead promote {version.name}"
+            then = f", then playhead promote {version.name}"
             remarks.append(
                 f"{version.name} stands where live stands; next: playhead diff {name}{then}"
             )
-    if readers and len(pipeline.versions) > 1:
-        refused.append(
-            Refusal(
-                name,
-                f"promotion: {', '.join(readers)} reads what it writes",
-                "A chain is promoted as a whole, which is not possible yet.",
-            )
-        )
     return Plan(tuple(steps), tuple(refused), tuple(remarks))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from playhead.engine.events import OnEvent, Step, listener
 from playhead.errors import ConfigError, PlayheadError, PromotionRefused, Unexplained
+from playhead.ops import chains, versions
 from playhead.ops import diff as diffing
-from playhead.ops import versions
 from playhead.ops.diff import Difference, Reviewed
 from playhead.ops.handover import HOLD_TIMEOUT_S, Handover, Over, Pair, catch_up, hand_over
 from playhead.ops.mirror import refresh
@@ -31,7 +32,8 @@ class Promoted:
         cursor: Where both stood at the swap, in partition order.
         epoch: Epoch of the pointer.
         paused_s: From when live stood still to the swap.
-        difference: What the diff at the swap said.
+        differences: What the diffs at the swap said.
+        behind: What was handed over with it: the pipelines that read what it writes, in order.
         remark: What could not be done afterwards, if anything.
     """
 
@@ -42,7 +44,8 @@ class Promoted:
     cursor: list[int]
     epoch: int
     paused_s: float
-    difference: Difference
+    differences: tuple[Difference, ...] = ()
+    behind: tuple[Promoted, ...] = ()
     remark: str | None = None
 
 
@@ -50,34 +53,45 @@ def promote(
     project: Project,
     name: str,
     *,
-    accept_diff: str | None = None,
+    accept_diff: str | Sequence[str] | None = None,
     reason: str | None = None,
     hold_timeout_s: float = HOLD_TIMEOUT_S,
     tell: OnEvent | None = None,
 ) -> Promoted:
     """Make a shadow live, once its differences are explained or accepted; live may be running.
 
+    What reads its topics is promoted with it, in the same transaction.
+
+    Args:
+        project: The project.
+        name: ``pipeline@label``.
+        accept_diff: Digests of diffs that were reviewed: of it, and of what reads its topics.
+        reason: For the audit.
+        hold_timeout_s: How long a worker may take until it stands still.
+        tell: Told every event.
+
     Raises:
-        PromotionRefused: The version is no shadow, its code has changed, another pipeline reads
-            what it writes, live does not stand still in time, or it cannot reach live's cursor.
+        PromotionRefused: The version is no shadow, its code has changed, what reads its topics was
+            not replayed, live does not stand still in time, or it cannot reach live's cursor.
         Unexplained: Rows differ in ways that nobody declared and nobody has accepted.
     """
     with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
         job = Handover(project, log, store, listener(tell), hold_timeout_s)
         known = Known.read(project, store)
         known.version(name)
-        pipeline = name.partition("@")[0]
-        pair = Pair(_live(known, pipeline), _shadow(known, name), "promote", reason)
-        reviewed = _reviewed(store, pair, accept_diff)
-        _check(known, project, pair)
+        first = Pair(_live(known, name.partition("@")[0]), _shadow(known, name), "promote", reason)
+        pairs = _chain(known, project, first)
+        digests = [accept_diff] if isinstance(accept_diff, str) else accept_diff or ()
+        reviewed = _reviewed(store, pairs, digests)
 
-        def difference() -> Difference:
-            expect = reviewed.expect if reviewed else ()
-            found = diffing.difference(known, store, pair.base, pair.head, expect)
-            _judge(store, found, reviewed)
+        def compare(pair: Pair) -> Difference | None:
+            seen = reviewed.get(pair.head.name)
+            found = _difference(known, store, pair, pairs, seen.expect if seen else ())
+            if found is not None:
+                _judge(store, found, seen)
             return found
 
-        return _done(job, pair, hand_over(job, pair, difference))
+        return _done(job, hand_over(job, pairs, compare))
 
 
 def rollback(
@@ -91,7 +105,8 @@ def rollback(
 ) -> Promoted:
     """Make the version that was live before live again: it catches up, then the swap.
 
-    With ``now`` the swap comes first, and then it catches up, unless a worker that runs does.
+    What reads its topics is rolled back with it. With ``now`` the swap comes first, and then they
+    catch up, unless a worker that runs does that.
 
     Raises:
         PromotionRefused: There is none, its code is gone or has changed, or live does not stand
@@ -108,17 +123,16 @@ def rollback(
                 f"{pipeline} was never promoted: there is nothing to roll back to",
                 safe="Nothing was changed.",
             )
-        pair = Pair(
-            live, known.rows[f"{pipeline}@{pointer.previous}"], "rollback", reason, behind=now
-        )
-        _check(known, project, pair)
+        head = known.rows[f"{pipeline}@{pointer.previous}"]
+        pairs = _chain(known, project, Pair(live, head, "rollback", reason, behind=now))
 
-        def difference() -> Difference:
-            return diffing.difference(known, store, pair.base, pair.head)
+        def compare(pair: Pair) -> Difference | None:
+            return _difference(known, store, pair, pairs)
 
-        done = _done(job, pair, hand_over(job, pair, difference))
+        over = hand_over(job, pairs, compare)
+        done = _done(job, over)
         if now:
-            catch_up(job, pair)
+            catch_up(job, over)
         return done
 
 
@@ -138,14 +152,51 @@ def _shadow(known: Known, name: str) -> VersionRow:
     raise PromotionRefused(f"{name} is {stage}, not a shadow", safe="Nothing changed.", cure=cure)
 
 
-def _check(known: Known, project: Project, pair: Pair) -> None:
-    readers = known.readers(pair.head.pipeline)
-    if readers:
+def _chain(known: Known, project: Project, first: Pair) -> list[Pair]:
+    """Return the pair and what reads the topics of its head, in order; each may be handed over.
+
+    Raises:
+        PromotionRefused: One of them cannot be.
+    """
+    pairs = [first]
+    _check_fed(known, first.head)
+    _check_code(known, project, first)
+    found = chains.chain(known, first.head.name)
+    if found.refused:
+        one = found.refused[0]
         raise PromotionRefused(
-            f"{', '.join(readers)} reads what {pair.head.pipeline} writes: a chain has to be "
-            "promoted as a whole, which is not possible yet",
-            safe="Nothing was changed.",
+            f"{one.subject}: {one.reason}", safe="Nothing was changed.", cure=one.cure
         )
+    for stage in found.stages:
+        row = known.rows.get(stage.name)
+        if row is None or (row.stage == "retired" and first.kind == "promote"):
+            raise PromotionRefused(
+                f"{stage.base.pipeline} reads what {first.head.pipeline} writes, and has no shadow "
+                f"behind {first.head.name}",
+                safe="Nothing was changed.",
+                cure=f"playhead replay {first.head.name}",
+            )
+        if row.stage != "live":
+            pair = replace(first, base=stage.base, head=row)
+            _check_code(known, project, pair)
+            pairs.append(pair)
+    return pairs
+
+
+def _check_fed(known: Known, head: VersionRow) -> None:
+    """Refuse what reads the topic of a version that is not live: nothing new would come."""
+    writers = [known.rows[name] for name in known.writers(head)]
+    if writers and all(w.stage != "live" for w in writers):
+        first = writers[0]
+        raise PromotionRefused(
+            f"{head.name} reads what {first.name} writes, which is {first.stage}: it is handed "
+            "over together with that",
+            safe="Nothing was changed.",
+            cure=f"playhead promote {first.name}, or playhead rollback {first.pipeline}",
+        )
+
+
+def _check_code(known: Known, project: Project, pair: Pair) -> None:
     for row in (pair.base, pair.head):
         version = known.declared(row.name)
         if version is None:
@@ -157,26 +208,43 @@ def _check(known: Known, project: Project, pair: Pair) -> None:
         versions.refuse_changed(row, version, project)
 
 
-def _reviewed(store: Store, pair: Pair, digest: str | None) -> Reviewed | None:
-    if digest is None:
+def _reviewed(store: Store, pairs: Sequence[Pair], digests: Sequence[str]) -> dict[str, Reviewed]:
+    """Return the diffs that were accepted, by head."""
+    heads = {pair.head.name: pair.base.name for pair in pairs}
+    found: dict[str, Reviewed] = {}
+    for digest in digests:
+        content = store.journal.diff(digest)
+        if content is None:
+            raise ConfigError(
+                f"no diff {digest!r} was taken here",
+                cure=f"playhead diff {pairs[0].head.pipeline}",
+            )
+        reviewed = msgspec.json.decode(content, type=Reviewed)
+        if heads.get(reviewed.head) != reviewed.base:
+            raise PromotionRefused(
+                f"diff {digest} compares {reviewed.base} with {reviewed.head}",
+                safe="Nothing was changed.",
+            )
+        if not reviewed.acceptable:
+            raise PromotionRefused(f"diff {digest} has too many unexplained rows to be accepted")
+        found[reviewed.head] = reviewed
+    return found
+
+
+def _difference(
+    known: Known, store: Store, pair: Pair, pairs: Sequence[Pair], expect: Sequence[str] = ()
+) -> Difference | None:
+    """Compare a pair; None where it has no table in common, and another of the chain has."""
+
+    def comparable(one: Pair) -> bool:
+        return bool({t.name for t in one.base.tables} & {t.name for t in one.head.tables})
+
+    if not comparable(pair) and any(map(comparable, pairs)):
         return None
-    content = store.journal.diff(digest)
-    if content is None:
-        raise ConfigError(
-            f"no diff {digest!r} was taken here", cure=f"playhead diff {pair.head.pipeline}"
-        )
-    reviewed = msgspec.json.decode(content, type=Reviewed)
-    if (reviewed.base, reviewed.head) != (pair.base.name, pair.head.name):
-        raise PromotionRefused(
-            f"diff {digest} compares {reviewed.base} with {reviewed.head}",
-            safe="Nothing was changed.",
-        )
-    if not reviewed.acceptable:
-        raise PromotionRefused(f"diff {digest} has too many unexplained rows to be accepted")
-    return reviewed
+    return diffing.difference(known, store, pair.base, pair.head, expect)
 
 
-def _done(job: Handover, pair: Pair, over: Over) -> Promoted:
+def _done(job: Handover, over: Sequence[Over]) -> Promoted:
     """Keep the mirror fresh, and say what was done."""
     remark = None
     try:
@@ -184,16 +252,20 @@ def _done(job: Handover, pair: Pair, over: Over) -> Promoted:
     except PlayheadError as error:
         remark = f"{error.message}; playhead query builds it"
     job.tell(Step("mirror built"))
+    first, *behind = map(_promoted, over)
+    found = tuple(one.difference for one in over if one.difference is not None)
+    return replace(first, differences=found, behind=tuple(behind), remark=remark)
+
+
+def _promoted(over: Over) -> Promoted:
     return Promoted(
-        pipeline=pair.head.pipeline,
-        version=pair.head.name,
-        previous=pair.base.name,
-        topic=pair.head.source,
+        pipeline=over.pair.head.pipeline,
+        version=over.pair.head.name,
+        previous=over.pair.base.name,
+        topic=over.pair.head.source,
         cursor=[at for _, at in sorted(over.cursor.items())],
         epoch=over.epoch,
         paused_s=round(over.paused_s, 3),
-        difference=over.difference,
-        remark=remark,
     )
 
 

@@ -10,6 +10,7 @@ from playhead.core import behind
 from playhead.core.declare import App
 from playhead.core.offsets import OffsetRange
 from playhead.errors import ConfigError, LogFailed
+from playhead.ops.catching_up import catching_up
 from playhead.ports import Log, Store, VersionRow
 from playhead.project import Project
 
@@ -19,7 +20,8 @@ class VersionStatus:
     """One version; ``stage`` is live, shadow, retired, or ``declared`` when not recorded yet.
 
     ``lag`` is in offsets, summed over the partitions; None where the topic is gone.
-    ``declared`` says whether the user's module declares it here.
+    ``declared`` says whether the user's module declares it here; ``behind``, how many offsets a
+    live version has to read until it is where the one before it was.
     """
 
     pipeline: str
@@ -34,6 +36,7 @@ class VersionStatus:
     lag: int | None = None
     running: str | None = None
     dead_letters: int = 0
+    behind: int = 0
 
 
 def status(project: Project) -> list[VersionStatus]:
@@ -43,7 +46,11 @@ def status(project: Project) -> list[VersionStatus]:
         PlayheadError: Nothing has run here yet.
     """
     with closing(project.open_store(must_exist=True)) as store, closing(project.open_log()) as log:
-        found = [_recorded(log, store, row) for row in store.catalog.versions()]
+        late = catching_up(store)
+        found = [
+            replace(_recorded(log, store, row), behind=late.get(row.name, 0))
+            for row in store.catalog.versions()
+        ]
     try:
         declared = {v.name: v for v in project.app.versions()}
     except ConfigError:

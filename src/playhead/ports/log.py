@@ -113,7 +113,34 @@ class Appender(Protocol):
         """Abort what is uncommitted and let go of connections."""
 
 
-class Log(Protocol):
+class Groups(Protocol):
+    """Consumer groups, asked, reset and deleted from outside."""
+
+    def groups(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+
+    def describe_group(self, group: str) -> GroupInfo:
+        """Return state and members; an unknown group is ``Dead`` without members."""
+
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """Return every offset that the group has committed."""
+
+    def reset(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set the group's offsets, with no metadata, as Kafka's own tool does.
+
+        Raises:
+            Refused: The group has members, or the log refused a partition.
+        """
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group with its offsets; nothing if there is none.
+
+        Raises:
+            Refused: The group has members.
+        """
+
+
+class Log(Groups, Protocol):
     """Topics and consumer groups: Apache Kafka, or the local log."""
 
     def topics(self) -> list[TopicInfo]:
@@ -124,6 +151,9 @@ class Log(Protocol):
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         """Create a topic and wait until it can be used; `Refused` if it exists."""
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records, and wait until it is gone; nothing if there is none."""
 
     def retained(self, topic: str) -> dict[int, OffsetRange]:
         """Return for each partition what can be read: up to the last stable offset.
@@ -159,22 +189,6 @@ class Log(Protocol):
 
     def appender(self, name: str) -> Appender:
         """Return an appender; ``name`` tells it from others that run at once."""
-
-    def groups(self) -> list[str]:
-        """Return the names of all groups, sorted."""
-
-    def describe_group(self, group: str) -> GroupInfo:
-        """Return state and members; an unknown group is ``Dead`` without members."""
-
-    def committed(self, group: str) -> dict[TopicPartition, Committed]:
-        """Return every offset that the group has committed."""
-
-    def reset(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        """Set the group's offsets, with no metadata, as Kafka's own tool does.
-
-        Raises:
-            Refused: The group has members, or the log refused a partition.
-        """
 
     def close(self) -> None:
         """Let go of connections; safe to call twice."""

@@ -281,6 +281,15 @@ class Catalog(Protocol):
     def change(self, version: VersionRow) -> None:
         """Change what is recorded of a version; a table whose columns changed is made anew."""
 
+    def forget(self, version: VersionRow, detail: Mapping[str, object]) -> None:
+        """Remove a version: its row, its tables, everything that the ledger holds of it.
+
+        Runs and the audit stay, with a line of the audit about this.
+
+        Raises:
+            Refused: A pointer names it, as live or as the one before.
+        """
+
     def pointer(self, pipeline: str) -> Pointer | None:
         """Return the pipeline's pointer, or None when nothing is live."""
 

@@ -41,3 +41,31 @@ FROM playhead__cursor ORDER BY version, partition;
 -- Where a version stands, and nobody moves it until the transaction ends.
 SELECT partition, next, generation, batch
 FROM playhead__cursor WHERE version = :version ORDER BY topic, partition {for_update};
+
+-- catalog.forget_version --
+-- A version is recorded no more.
+DELETE FROM playhead__version WHERE pipeline = :pipeline AND label = :label;
+
+-- catalog.forget_cursor --
+-- Where it stood.
+DELETE FROM playhead__cursor WHERE version = :version;
+
+-- catalog.forget_generation --
+-- Its generations.
+DELETE FROM playhead__generation WHERE version = :version;
+
+-- catalog.forget_past --
+-- Its deltas and snapshots.
+DELETE FROM playhead__past WHERE version = :version;
+
+-- catalog.forget_dead_letter --
+-- Its dead letters.
+DELETE FROM playhead__dead_letter WHERE version = :version;
+
+-- catalog.forget_skip --
+-- What was to be skipped of it.
+DELETE FROM playhead__skip WHERE version = :version;
+
+-- catalog.forget_lease --
+-- The leases of its partitions.
+DELETE FROM playhead__lease WHERE substr(name, 1, length(:begin)) = :begin;
