@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import browser
 from proof import figures
 from servers import KafkaServer, PostgresServer
 from story import LOCAL_STORE, Trip
@@ -22,6 +23,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep how long the tests of each file took, once: the workers' reports come here, too."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         figures.count("seconds", report.location[0], report.duration)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what could not be looked at here: it is not skipped in silence."""
+    if browser.CHROMIUM is None:
+        terminalreporter.write_line(f"NOT CHECKED: {browser.MISSING}", yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,10 @@ def difference_content(found: Difference) -> dict[str, Any]:
             for column, stats in c.columns.items()
         },
         "idle": list(found.idle),
+        "tables": {
+            name: {"key": list(c.key), **{n: getattr(c, n) for n in counts}}
+            for name, c in found.tables.items()
+        },
         "ghost_keys": [
             {"table": name, "key": key} for name, c in found.tables.items() for key in c.ghost_keys
         ],

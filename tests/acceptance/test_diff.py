@@ -80,6 +80,28 @@ def test_a_fix_that_loses_a_car_is_named(make_trip: MakeTrip) -> None:
     assert (sample["class"], sample["key"], sample["head"]) == ("ghost", [10], None)
     assert "ghost in dist_calc (track_id): 10" in trip.cli("diff", "distance").out
     assert trip.cli("promote", "distance@no_10").code == 4
+    done = trip.cli("diff", "distance", "--html", "report.html", "--md", "report.md", "-o", "json")
+    content = done.json
+    assert (done.code, content["verdict"]["state"]) == (4, "unexplained")
+    base, head = content["versions"]
+    assert (base["role"], base["stage"], head["role"], head["stage"]) == (
+        "base",
+        "live",
+        "head",
+        "shadow",
+    )
+    (read,) = head["partitions"]
+    assert (read["read"], read["retained"], read["generation"]) == ([0, 681], [0, 681], 1)
+    assert (read["from_time"], read["to_time"]) == ("2014-09-13T07:24:00Z", "2014-10-08T10:20:00Z")
+    assert [e["kind"] for e in content["history"]] == ["replay", "run"]
+    for file in ("report.html", "report.md"):
+        text = (trip.folder / file).read_text()
+        assert "1 of 9 rows that differ are not explained." in text
+        assert content["digest"] in text
+        assert head["fingerprint"][:12] in text
+    assert trip.cli("diff", "distance", "-o", "md").out.startswith("# ✗ distance: miles → no")
+    nowhere = trip.cli("diff", "distance", "--html", "no/such/folder.html")
+    assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
     # Who wants that says so.
     expected = ("--expect", "track_id IS NULL AND base.track_id = 10")
     assert trip.json("diff", "distance", *expected)["unexplained"] == 0

@@ -8,7 +8,7 @@ import sys
 import click
 
 from playhead import __version__
-from playhead.cli import clean, groups, look, own, repair, scan, start, stream, topics
+from playhead.cli import clean, diff, groups, look, own, repair, scan, start, stream, topics
 from playhead.cli.options import Globals, shared
 from playhead.cli.replay import replay
 
@@ -42,7 +42,7 @@ for _command in (
     groups.groups,
     repair.plan,
     replay,
-    repair.diff,
+    diff.diff,
     repair.promote,
     repair.rollback,
     look.explain,

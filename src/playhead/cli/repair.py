@@ -1,4 +1,4 @@
-"""``plan diff promote rollback``."""
+"""``plan promote rollback``."""
 
 from __future__ import annotations
 
@@ -107,32 +107,6 @@ def _plan_text(found: Plan) -> str:
     lines += [f"refused: {r.subject}: {r.reason}. {r.cure}" for r in found.refused]
     lines += list(found.remarks)
     return "\n".join(lines or ["nothing to do"])
-
-
-@click.command(epilog='Example: playhead diff distance --expect "distance = base.distance * 1.6"')
-@click.argument("pipeline")
-@click.option("--base", metavar="V", help="Compare with this version [the live one].")
-@click.option("--head", metavar="V", help="Compare this version [the only shadow].")
-@click.option("--expect", multiple=True, metavar="EXPR", help="Polars SQL over head and base.")
-@shared
-def diff(
-    settings: Globals, pipeline: str, base: str | None, head: str | None, expect: tuple[str, ...]
-) -> None:
-    """Compare two versions key by key with what was declared to change.
-
-    Exit 0, or 4 when a row differs that no expectation explains.
-    """
-    from playhead.ops.diff import Request
-    from playhead.ops.diff import diff as op
-    from playhead.render import as_json
-    from playhead.render_diff import difference, difference_content
-
-    found = op(settings.project(), Request(pipeline, base, head, expect))
-    out(as_json(difference_content(found)) if settings.json else difference(found))
-    if found.unexplained:
-        sys.exit(4)
-    if not settings.json:
-        say(f"next: playhead promote {found.head}")
 
 
 hold_timeout = click.option(
