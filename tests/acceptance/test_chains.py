@@ -255,7 +255,7 @@ def test_what_behind_a_shadow_differs_unexplained_stops_the_whole_chain(
     before = stages(trip)
     done = trip.cli("promote", "distance@km")
     assert done.code == 4, done
-    assert "db_writer@v1+km" in done.err
+    assert "(dist_calc)" in done.err
     assert stages(trip) == before
     digest = done.err.split()[-1].rstrip(".")
     trip.ok("promote", "distance@km", "--accept-diff", digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -14,10 +15,11 @@ from playhead.cli.options import Globals, out, say, shared
 @click.option("--base", metavar="V", help="Compare with this version [the live one].")
 @click.option("--head", metavar="V", help="Compare this version [the only shadow].")
 @click.option("--expect", multiple=True, metavar="EXPR", help="Polars SQL over head and base.")
+@click.option("--topics", is_flag=True, help="Compare topics, too, record by record.")
 @click.option("--html", metavar="FILE", help="Write a report with pictures, one HTML file.")
 @click.option("--md", metavar="FILE", help="Write the report as Markdown.")
 @shared
-def diff(settings: Globals, pipeline: str, **options: str | tuple[str, ...] | None) -> None:
+def diff(settings: Globals, pipeline: str, **options: str | tuple[str, ...] | bool | None) -> None:
     """Compare two versions key by key with what was declared to change.
 
     Exit 0, or 4 when a row differs that no expectation explains.
@@ -31,8 +33,8 @@ def diff(settings: Globals, pipeline: str, **options: str | tuple[str, ...] | No
     from playhead.render_report import markdown_report, report_content
 
     project = settings.project()
-    base, head, expect = (options[name] for name in ("base", "head", "expect"))
-    found = op(project, Request(pipeline, base, head, expect))  # type: ignore[arg-type]
+    asked: Any = {name: options[name] for name in ("base", "head", "expect", "topics")}
+    found = op(project, Request(pipeline, **asked))
     wanted = {"html": html_report, "md": markdown_report}
     files = {name: str(options[name]) for name in wanted if options[name]}
     content = {}

@@ -123,7 +123,7 @@ hold_timeout = click.option(
 @click.command(epilog="Example: playhead promote distance@km")
 @click.argument("version", metavar="PIPELINE@VERSION")
 @click.option(
-    "--accept-diff", metavar="DIGEST", multiple=True, help="Accept the unexplained rows of a diff."
+    "--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff."
 )
 @click.option("--reason", help="For the audit.")
 @hold_timeout
@@ -163,8 +163,8 @@ def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:
     if settings.json:
         out(as_json({**_content(done), "behind": [_content(one) for one in done.behind]}))
         return
-    for found in done.differences:
-        out(difference_counts(found))
+    if done.difference is not None:
+        out(difference_counts(done.difference))
     for one in (done, *done.behind):
         out(f"{one.version} is live (epoch {one.epoch}); {one.previous} is retired")
     say(f"next: playhead run; the way back: playhead rollback {done.pipeline}")

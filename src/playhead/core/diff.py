@@ -122,6 +122,7 @@ class Comparing:
             DeclarationError: An expectation cannot be read or names an unknown column.
         """
         self._shape, self._most = shape, keep
+        self._made = {k for k in shape.key if k.startswith("_")}  # a key that no column holds
         self._asked = [expect.read(e, shape.base_schema, shape.head_schema) for e in expectations]
         in_base = {c.name for c in shape.base_schema}
         common = [c for c in shape.head_schema if c.name in in_base and c.name not in shape.key]
@@ -203,8 +204,12 @@ class Comparing:
             "class": row["_class"],
             "explained": row["_explained"],
             "key": [row[f"_id:{k}"] for k in self._shape.key],
-            "base": row["_base"],
-            "head": {c.name: row[c.name] for c in self._shape.head_schema} if in_head else None,
+            "base": row["_base"] and {n: v for n, v in row["_base"].items() if n not in self._made},
+            "head": {
+                c.name: row[c.name] for c in self._shape.head_schema if c.name not in self._made
+            }
+            if in_head
+            else None,
             "base_offset": row["_base_offset"],
             "head_offset": row["_offset"],
             "partition": row["_partition"] if in_head else row["_base_partition"],
@@ -225,7 +230,7 @@ class Comparing:
             ghost_keys=self._listed["ghost"],
             new_keys=self._listed["new"],
             digest=self._sha.hexdigest(),
-            key=self._shape.key,
+            key=tuple(k.lstrip("_") for k in self._shape.key),
         )
 
 

@@ -1,9 +1,9 @@
-"""Compare two versions of a pipeline's outputs, as they stand."""
+"""Compare the outputs of two versions of a pipeline, and of what reads them, as they stand."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ import msgspec
 
 from playhead.core.checkpoint import Cursor
 from playhead.core.diff import UNEXPLAINED_MAX, Comparing, Comparison, Shape
-from playhead.core.merge import aligned
 from playhead.errors import ConfigError, DeclarationError, Refused
+from playhead.ops import pairing
+from playhead.ops.in_flight import Place
+from playhead.ops.pairing import Stage
 from playhead.ops.versions import Known
-from playhead.ports import Moment, Store, TableRow, VersionRow
+from playhead.ports import Log, Moment, Store, VersionRow
 from playhead.project import Project
-
-PIECE_ROWS = 25_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Difference:
     Attributes:
         base: The version compared with.
         head: The version that is to become live.
-        tables: The comparison of each table, by public name.
+        tables: The comparison of each table, by public name; of a topic by ``topic <name>``.
         digest: Names fingerprints, generations, cursors and classes, as reviewed.
         expectations: What was expected, in code and by the user.
         stood: Every version that was compared.
@@ -100,6 +100,7 @@ class Request:
     base: str | None = None
     head: str | None = None
     expect: Sequence[str] = ()
+    topics: bool = False
 
 
 def diff(project: Project, request: Request) -> Difference:
@@ -109,11 +110,11 @@ def diff(project: Project, request: Request) -> Difference:
         Refused: There is nothing to compare, or a version is not recorded.
         DeclarationError: An expectation cannot be read.
     """
-    with closing(project.open_store(must_exist=True)) as store:
+    with closing(project.open_store(must_exist=True)) as store, closing(project.open_log()) as log:
         known = Known.read(project, store)
         known.pipeline(request.pipeline)
         base, head = _chosen(known, request)
-        found = difference(known, store, base, head, request.expect)
+        found = difference(known, (log, store), base, head, request.expect, topics=request.topics)
         keep(store, found, request.expect)
     return found
 
@@ -154,57 +155,60 @@ def _chosen(known: Known, request: Request) -> tuple[VersionRow, VersionRow]:
     raise ConfigError(f"{request.pipeline} has several shadows: say --head {names}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """One table of two versions."""
-
-    versions: tuple[VersionRow, VersionRow]
-    base: TableRow
-    head: TableRow
-
-
 def difference(
     known: Known,
-    store: Store,
+    where: tuple[Log, Store],
     base: VersionRow,
     head: VersionRow,
     expect: Sequence[str] = (),
+    *,
+    topics: bool = False,
 ) -> Difference:
-    """Compare two recorded versions at one moment.
+    """Compare two recorded versions at one moment, and in a chain what reads them.
+
+    Args:
+        known: The catalog and the module.
+        where: Log and store. The log is read for topics, and for how far chains have come.
+        base: The version compared with.
+        head: The version that is to become live.
+        expect: What is expected beyond the code.
+        topics: Compare topics, too; they are where there is no table in common.
 
     Raises:
-        Refused: They have no table in common.
-        DeclarationError: An expectation cannot be read, whichever table it is asked of.
+        Refused: They have no output in common.
+        DeclarationError: An expectation cannot be read, whichever output it is asked of.
     """
-    pairs = [
-        _Pair((base, head), b, h) for b in base.tables for h in head.tables if b.name == h.name
-    ]
-    if not pairs:
+    log, store = where
+    stages = pairing.stages(known, base, head)
+    tables = pairing.tables(stages)
+    published = pairing.topics(known, stages[0]) if topics or not tables else ()
+    if not tables and not published:
         raise Refused(
-            f"{base.name} and {head.name} have no table in common: there is nothing to compare",
-            cure="Give the pipeline a table.",
+            f"{base.name} and {head.name} have no output in common: there is nothing to compare",
+            cure="Give the pipeline a table or a topic.",
         )
-    version = known.declared(head.name)
-    rtol = float(version.options.get("rtol", 0.0)) if version else 0.0
-    expectations = (*(version.expectations if version else ()), *expect)
+    expectations = (*_expected(known, stages), *expect)
     with store.catalog.moment() as moment:
-        shapes = {
-            pair.base.name: Shape(
-                pair.base.key,
-                pair.base.schema,
-                pair.head.schema,
-                _bound(moment, *pair.versions),
-                rtol,
-            )
-            for pair in pairs
-        }
+        place = Place(log, store, moment)
+        flights = {stage: pairing.flight(place, stage) for stage in {t.stage for t in tables}}
+        shapes = {t.name: t.shape(known, flights[t.stage].bound) for t in tables}
+        bound = pairing.bound_of(place, base, head)
+        shapes |= {t.name: t.shape(known, bound) for t in published}
         comparing = _begun(shapes, expectations)
-        for pair in pairs:
-            _compare(moment, pair, comparing[pair.base.name])
-        stood = _stood(moment, (v for pair in pairs for v in pair.versions))
-    tables = {name: c.found() for name, c in comparing.items()}
-    digest = _digest(stood, tables, expectations)
-    return Difference(base.name, head.name, tables, digest, expectations, stood)
+        for table in tables:
+            pairing.compare_tables(moment, table, flights[table.stage], comparing[table.name])
+        for topic in published:
+            pairing.compare_topics(place, topic, comparing[topic.name])
+        stood = _stood(moment, stages)
+    found = {name: c.found() for name, c in comparing.items()}
+    digest = _digest(stood, found, expectations)
+    return Difference(base.name, head.name, found, digest, expectations, stood)
+
+
+def _expected(known: Known, stages: Sequence[Stage]) -> list[str]:
+    """Return what the heads of all stages are expected to change, each once."""
+    versions = [known.declared(stage.head.name) for stage in stages]
+    return list(dict.fromkeys(e for v in versions if v is not None for e in v.expectations))
 
 
 def _begun(shapes: Mapping[str, Shape], expectations: Sequence[str]) -> dict[str, Comparing]:
@@ -224,27 +228,11 @@ def _begun(shapes: Mapping[str, Shape], expectations: Sequence[str]) -> dict[str
     return {name: Comparing(shape, asked[name]) for name, shape in shapes.items()}
 
 
-def _compare(moment: Moment, pair: _Pair, comparing: Comparing) -> None:
-    of_base = moment.pieces(pair.base, PIECE_ROWS)
-    of_head = moment.pieces(pair.head, PIECE_ROWS)
-    for base, head in aligned((of_base, of_head), pair.base.key):
-        comparing.add(base, head)
-
-
-def _bound(moment: Moment, base: VersionRow, head: VersionRow) -> dict[int, int]:
-    """Return the smaller of the two cursors, by partition: beyond it rows do not compare.
-
-    Offsets of two topics do not compare: there nothing is beyond.
-    """
-    of_base, of_head = (moment.cursors.get(v.name, {}) for v in (base, head))
-    which = min if base.source == head.source else max
-    return {p: which(of_base[p].next, of_head[p].next) for p in of_base.keys() & of_head.keys()}
-
-
-def _stood(moment: Moment, versions: Iterable[VersionRow]) -> tuple[Stood, ...]:
+def _stood(moment: Moment, stages: Sequence[Stage]) -> tuple[Stood, ...]:
+    compared = [v for stage in stages for v in (stage.base, stage.head)]
     return tuple(
         Stood(v.name, v.fingerprint, v.source, moment.cursors.get(v.name, {}))
-        for v in {v.name: v for v in versions}.values()
+        for v in {v.name: v for v in compared}.values()
     )
 
 

@@ -104,27 +104,24 @@ class Over:
         cursor: Where live stood at the swap, by partition.
         epoch: Epoch of the pointer.
         paused_s: From when live stood still to the swap.
-        difference: What differed at the swap; None where there is nothing to compare.
     """
 
     pair: Pair
     cursor: Mapping[int, int]
     epoch: int
     paused_s: float
-    difference: Difference | None
 
 
-Compare = Callable[[Pair], Difference | None]
-
-
-def hand_over(job: Handover, pairs: Sequence[Pair], compare: Compare) -> list[Over]:
+def hand_over(
+    job: Handover, pairs: Sequence[Pair], difference: Callable[[], Difference]
+) -> tuple[list[Over], Difference]:
     """Make each head live where its live version stands: of one pipeline, or of a whole chain.
 
     1. The heads come near to where live stands; whoever runs them, or else this process, goes on.
     2. Live is held: it stands at C with nothing pending, and its leases are ours.
     3. Head runs to exactly C. The next in a chain comes to the end of what it reads, and is held
        there; its head comes to the end of what that reads.
-    4. ``compare`` looks at each pair where both stand; it raises what forbids to go on.
+    4. ``difference`` is taken where all of them stand; it raises what forbids to go on.
     5. One store transaction: pointers, stages, views, audit, under live's leases and all cursors.
     6. The holds are given back: who ran live runs head.
 
@@ -141,18 +138,19 @@ def hand_over(job: Handover, pairs: Sequence[Pair], compare: Compare) -> list[Ov
         with ExitStack() as holds:
             standings = [holds.enter_context(_stood(job, follower)) for follower in followers]
             job.tell(Step("head stands"))
-            found = [compare(pair) for pair in pairs]
+            found = difference()
             job.tell(Step("before swap"))
-            epochs = _swap(job, list(zip(pairs, standings, found, strict=True)))
+            epochs = _swap(job, list(zip(pairs, standings, strict=True)), found)
             job.tell(Step("after swap"))
             paused_s = time.monotonic() - standings[0].since_s
             for follower in followers:
                 follower.stop()
         job.tell(Step("hold given back"))
-    return [
-        Over(pair, {p: c.next for p, c in standing.cursors.items()}, epoch, paused_s, difference)
-        for pair, standing, epoch, difference in zip(pairs, standings, epochs, found, strict=True)
+    over = [
+        Over(pair, {p: c.next for p, c in standing.cursors.items()}, epoch, paused_s)
+        for pair, standing, epoch in zip(pairs, standings, epochs, strict=True)
     ]
+    return over, found
 
 
 def _revived(job: Handover, pair: Pair) -> Pair:
@@ -189,11 +187,10 @@ def _drain(job: Handover, live: VersionRow) -> None:
     job.wait(live, lambda: job.at_the_end(live), run)
 
 
-_Ready = tuple[Pair, Standing, Difference | None]
-
-
-def _swap(job: Handover, ready: Sequence[_Ready]) -> list[int]:
-    swaps = [_swap_of(job, *one) for one in ready]
+def _swap(
+    job: Handover, ready: Sequence[tuple[Pair, Standing]], found: Difference
+) -> list[int]:
+    swaps = [_swap_of(job, pair, standing, found) for pair, standing in ready]
     try:
         return job.store.catalog.swap(*swaps)
     except CheckpointConflict as moved:
@@ -205,7 +202,7 @@ def _swap(job: Handover, ready: Sequence[_Ready]) -> list[int]:
         ) from moved
 
 
-def _swap_of(job: Handover, pair: Pair, standing: Standing, found: Difference | None) -> Swap:
+def _swap_of(job: Handover, pair: Pair, standing: Standing, found: Difference) -> Swap:
     pointer = job.store.catalog.pointer(pair.head.pipeline)
     heads = job.store.ledger.standings(pair.head.name)
     return Swap(
@@ -225,8 +222,8 @@ def _swap_of(job: Handover, pair: Pair, standing: Standing, found: Difference | 
             "fingerprint": pair.head.fingerprint,
             "previous_fingerprint": pair.base.fingerprint,
             "cursor": {str(p): c.next for p, c in sorted(standing.cursors.items())},
-            "diff": found.digest if found else None,
-            "unexplained": found.unexplained if found else 0,
+            "diff": found.digest,
+            "unexplained": found.unexplained,
         },
     )
 

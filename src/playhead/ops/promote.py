@@ -32,7 +32,7 @@ class Promoted:
         cursor: Where both stood at the swap, in partition order.
         epoch: Epoch of the pointer.
         paused_s: From when live stood still to the swap.
-        differences: What the diffs at the swap said.
+        difference: What the diff at the swap said, of the whole chain; None: in ``behind``.
         behind: What was handed over with it: the pipelines that read what it writes, in order.
         remark: What could not be done afterwards, if anything.
     """
@@ -44,7 +44,7 @@ class Promoted:
     cursor: list[int]
     epoch: int
     paused_s: float
-    differences: tuple[Difference, ...] = ()
+    difference: Difference | None = None
     behind: tuple[Promoted, ...] = ()
     remark: str | None = None
 
@@ -53,7 +53,7 @@ def promote(
     project: Project,
     name: str,
     *,
-    accept_diff: str | Sequence[str] | None = None,
+    accept_diff: str | None = None,
     reason: str | None = None,
     hold_timeout_s: float = HOLD_TIMEOUT_S,
     tell: OnEvent | None = None,
@@ -65,7 +65,7 @@ def promote(
     Args:
         project: The project.
         name: ``pipeline@label``.
-        accept_diff: Digests of diffs that were reviewed: of it, and of what reads its topics.
+        accept_diff: Digest of a diff that was reviewed.
         reason: For the audit.
         hold_timeout_s: How long a worker may take until it stands still.
         tell: Told every event.
@@ -81,17 +81,16 @@ def promote(
         known.version(name)
         first = Pair(_live(known, name.partition("@")[0]), _shadow(known, name), "promote", reason)
         pairs = _chain(known, project, first)
-        digests = [accept_diff] if isinstance(accept_diff, str) else accept_diff or ()
-        reviewed = _reviewed(store, pairs, digests)
+        reviewed = _reviewed(store, first, accept_diff)
 
-        def compare(pair: Pair) -> Difference | None:
-            seen = reviewed.get(pair.head.name)
-            found = _difference(known, store, pair, pairs, seen.expect if seen else ())
-            if found is not None:
-                _judge(store, found, seen)
+        def difference() -> Difference:
+            expect = reviewed.expect if reviewed else ()
+            found = diffing.difference(known, (log, store), first.base, first.head, expect)
+            _judge(store, found, reviewed)
             return found
 
-        return _done(job, hand_over(job, pairs, compare))
+        over, found = hand_over(job, pairs, difference)
+        return _done(job, over, found)
 
 
 def rollback(
@@ -126,11 +125,11 @@ def rollback(
         head = known.rows[f"{pipeline}@{pointer.previous}"]
         pairs = _chain(known, project, Pair(live, head, "rollback", reason, behind=now))
 
-        def compare(pair: Pair) -> Difference | None:
-            return _difference(known, store, pair, pairs)
+        def difference() -> Difference:
+            return diffing.difference(known, (log, store), live, head)
 
-        over = hand_over(job, pairs, compare)
-        done = _done(job, over)
+        over, found = hand_over(job, pairs, difference)
+        done = _done(job, over, found)
         if now:
             catch_up(job, over)
         return done
@@ -208,43 +207,26 @@ def _check_code(known: Known, project: Project, pair: Pair) -> None:
         versions.refuse_changed(row, version, project)
 
 
-def _reviewed(store: Store, pairs: Sequence[Pair], digests: Sequence[str]) -> dict[str, Reviewed]:
-    """Return the diffs that were accepted, by head."""
-    heads = {pair.head.name: pair.base.name for pair in pairs}
-    found: dict[str, Reviewed] = {}
-    for digest in digests:
-        content = store.journal.diff(digest)
-        if content is None:
-            raise ConfigError(
-                f"no diff {digest!r} was taken here",
-                cure=f"playhead diff {pairs[0].head.pipeline}",
-            )
-        reviewed = msgspec.json.decode(content, type=Reviewed)
-        if heads.get(reviewed.head) != reviewed.base:
-            raise PromotionRefused(
-                f"diff {digest} compares {reviewed.base} with {reviewed.head}",
-                safe="Nothing was changed.",
-            )
-        if not reviewed.acceptable:
-            raise PromotionRefused(f"diff {digest} has too many unexplained rows to be accepted")
-        found[reviewed.head] = reviewed
-    return found
-
-
-def _difference(
-    known: Known, store: Store, pair: Pair, pairs: Sequence[Pair], expect: Sequence[str] = ()
-) -> Difference | None:
-    """Compare a pair; None where it has no table in common, and another of the chain has."""
-
-    def comparable(one: Pair) -> bool:
-        return bool({t.name for t in one.base.tables} & {t.name for t in one.head.tables})
-
-    if not comparable(pair) and any(map(comparable, pairs)):
+def _reviewed(store: Store, pair: Pair, digest: str | None) -> Reviewed | None:
+    if digest is None:
         return None
-    return diffing.difference(known, store, pair.base, pair.head, expect)
+    content = store.journal.diff(digest)
+    if content is None:
+        raise ConfigError(
+            f"no diff {digest!r} was taken here", cure=f"playhead diff {pair.head.pipeline}"
+        )
+    reviewed = msgspec.json.decode(content, type=Reviewed)
+    if (reviewed.base, reviewed.head) != (pair.base.name, pair.head.name):
+        raise PromotionRefused(
+            f"diff {digest} compares {reviewed.base} with {reviewed.head}",
+            safe="Nothing was changed.",
+        )
+    if not reviewed.acceptable:
+        raise PromotionRefused(f"diff {digest} has too many unexplained rows to be accepted")
+    return reviewed
 
 
-def _done(job: Handover, over: Sequence[Over]) -> Promoted:
+def _done(job: Handover, over: Sequence[Over], found: Difference) -> Promoted:
     """Keep the mirror fresh, and say what was done."""
     remark = None
     try:
@@ -253,8 +235,7 @@ def _done(job: Handover, over: Sequence[Over]) -> Promoted:
         remark = f"{error.message}; playhead query builds it"
     job.tell(Step("mirror built"))
     first, *behind = map(_promoted, over)
-    found = tuple(one.difference for one in over if one.difference is not None)
-    return replace(first, differences=found, behind=tuple(behind), remark=remark)
+    return replace(first, difference=found, behind=tuple(behind), remark=remark)
 
 
 def _promoted(over: Over) -> Promoted:
@@ -277,8 +258,9 @@ def _judge(store: Store, found: Difference, reviewed: Reviewed | None) -> None:
     fresh = found.beyond(seen)
     if fresh:
         was = "were not in the diff that was accepted" if reviewed else "are unexplained"
+        where = ", ".join(name for name, c in found.tables.items() if c.unexplained)
         raise Unexplained(
-            f"{fresh} rows differ between {found.base} and {found.head} and {was}",
+            f"{fresh} rows differ between {found.base} and {found.head} and {was} ({where})",
             safe=f"Nothing was changed: {found.base} is live.",
             cure=f"Look: playhead diff {found.head.partition('@')[0]}. Then correct the version, "
             f"declare what changes with expect=, or accept it: --accept-diff {found.digest}.",

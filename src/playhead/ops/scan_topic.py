@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 
 import polars as pl
 
 from playhead.core.codec import TOMBSTONE, Decoder
 from playhead.core.declare import Topic
-from playhead.core.offsets import TopicPartition
 from playhead.core.records import Records
 from playhead.core.scan import Look, Scanning
 from playhead.core.schema import Schema
-from playhead.engine.call import Caller
-from playhead.engine.reading import read_all
 from playhead.errors import BadRecord, ConfigError, Refused
 from playhead.ops.scan import Answer, chosen, tolerance
 from playhead.ops.spool import BUCKET, Spool
+from playhead.ops.topic_rows import columns_of, whole_topic
 from playhead.ops.versions import Known, existing_topic
-from playhead.ports import Log, VersionRow
+from playhead.ports import Log
 from playhead.project import Project
 
 BUCKETS = 64
-CHUNK_RECORDS = 50_000
 SUBJECT = "subject"
 
 
@@ -77,23 +74,6 @@ def _published(known: Known, label: str, topic: str) -> tuple[str, Schema]:
     return physical, columns_of(known, row)[public]
 
 
-def columns_of(known: Known, row: VersionRow) -> dict[str, Schema]:
-    """Return the columns of a version's topics, by their public names.
-
-    Raises:
-        Refused: It is not declared here.
-    """
-    version = known.declared(row.name)
-    if version is None:
-        raise Refused(
-            f"{row.name} is recorded but not declared here, and only its declaration says what "
-            "its records hold",
-            cure=f"Declare it again with @{row.pipeline}.version.",
-        )
-    targets = Caller(known.bound(version), {}).targets
-    return {t.output.name: t.schema for t in targets if isinstance(t.output, Topic)}
-
-
 def _put(log: Log, spool: Spool, named: tuple[str, str], schema: Schema, key: Sequence[str]) -> int:
     """Put a topic's records aside by their key; return how many cannot be read."""
     side, topic = named
@@ -106,12 +86,6 @@ def _put(log: Log, spool: Spool, named: tuple[str, str], schema: Schema, key: Se
         bucket = (pl.struct(list(key)).hash(seed=0) % BUCKETS).cast(pl.Int64)
         spool.add(side, rows.with_columns(bucket.alias(BUCKET)))
     return unreadable
-
-
-def whole_topic(log: Log, topic: str) -> Iterator[Records]:
-    """Yield every record that a topic retains, partition by partition."""
-    for partition, held in sorted(log.retained(topic).items()):
-        yield from read_all(log, TopicPartition(topic, partition), held, CHUNK_RECORDS)
 
 
 def _decoded(decoder: Decoder, records: Records) -> tuple[pl.DataFrame, int]:
