@@ -7,7 +7,8 @@ FIGURES := .cache/proof.jsonl
 # The longest single tests first. What asks for `figures.LONG` is here (a test sees to it).
 PROOFS := tests/property/test_programs.py tests/crash/test_kill.py tests/crash/test_matrix.py \
   tests/acceptance/test_rewind_table.py tests/acceptance/test_restart_rows.py tests/acceptance/test_diff_large.py \
-  tests/acceptance/test_dead_letters.py tests/model/test_publisher.py
+  tests/acceptance/test_dead_letters.py tests/model/test_publisher.py \
+  tests/property/test_replay_laws.py
 
 .PHONY: demo test test-long seeded lint lock clean
 

@@ -131,6 +131,22 @@ def test_begin_inserts_the_row_with_the_state_to_begin_with(store: Store) -> Non
     assert state(store, "p@a", 7) == [b"hello"]
 
 
+def test_begin_may_bring_rows_along_and_without_the_cursor_none_of_them(store: Store) -> None:
+    """A shadow that makes a part of history anew begins with the rows of the one that is live."""
+    writer = started(store, 0)
+    (row,) = writer.version.tables
+    name = lease_name(writer.version, 7)
+    writer.epochs[7] = store.ledger.take([name], "session")[name]
+    writer.cursors[7] = BEFORE_ALL
+    first = writer.move(7, Cursor(500, 1, 0), [(1, 1.0), (2, None)], [3, 499], content=b"hello")
+    store.ledger.begin("p@a", place(7), TOPIC_ID, first)
+    assert rows_of(store, row) == [(1, 1.0, 7, 3), (2, None, 7, 499)]
+    again = writer.move(7, Cursor(500, 1, 0), [(3, 3.0)], [4], content=b"hello")
+    with pytest.raises(CheckpointConflict):
+        store.ledger.begin("p@a", place(7), TOPIC_ID, again)
+    assert rows_of(store, row) == [(1, 1.0, 7, 3), (2, None, 7, 499)]
+
+
 def test_begin_may_insert_a_later_generation(store: Store) -> None:
     """The store was lost: rewinding to the earliest begins after what the group remembers."""
     version = a_version()

@@ -69,6 +69,8 @@ class SqlLedger:
             if not inserted:
                 raise _conflict(version, place, "it has a cursor already")
             _begin_generation(self._sql, version, move)
+            for table, rows in move.rows.items():
+                write_rows(self._sql, table, rows, move.place)
 
     def commit(self, version: str, moves: Sequence[Move]) -> Orders:
         """Move the cursors and write content and rows, all or nothing; return the orders."""

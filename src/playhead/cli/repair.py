@@ -42,10 +42,17 @@ def plan(settings: Globals, pipeline: str | None) -> None:
 
 def step_content(step: Step) -> dict[str, Any]:
     """Return a step as JSON has it."""
-    from playhead.core.plan import Anew, Behind, Record, Replay, Revive
+    from playhead.core.plan import Anew, Behind, Record, Replay, Revive, TakeOver
     from playhead.core.ranges import moment
 
+
     match step:
+        case TakeOver(version, base, at, to):
+            ends = [
+                {"partition": p, "start_offset": o, "end_offset": to.get(p, o)}
+                for p, o in at.items()
+            ]
+            return {"kind": "take over", "version": version, "base": base, "partitions": ends}
         case Record(version, group, tables, topics):
             names = {"group": group, "tables": list(tables), "topics": list(topics)}
             return {"kind": "record", "version": version, **names}
@@ -77,9 +84,10 @@ def step_content(step: Step) -> dict[str, Any]:
 
 
 def _plan_text(found: Plan) -> str:
-    from playhead.core.plan import Anew, Behind, Record, Replay, Revive
+    from playhead.core.plan import Anew, Behind, Record, Replay, Revive, TakeOver
     from playhead.core.ranges import moment
     from playhead.render import table
+
 
     lines: list[str] = []
     for step in found.steps:
@@ -91,6 +99,8 @@ def _plan_text(found: Plan) -> str:
                 lines.append(f"make {version} a shadow again; it goes on from its own cursor")
             case Anew(version, why):
                 lines.append(f"rewind {version} to its start: {why}")
+            case TakeOver(version, base):
+                lines.append(f"where {version} has the state of {base} then, take its rows over")
             case Behind(version, topic, after):
                 lines.append(f"then replay {version} to the end of {topic}, which {after} writes")
             case Replay(version, topic, ranges, times):

@@ -20,7 +20,13 @@ _PLACES = "start, end, live, N, +N, -N, @TIME, @-48h"
 
 @click.command(epilog="Example: playhead replay distance@km")
 @click.argument("versions", nargs=-1, required=True, metavar="PIPELINE@VERSION...")
+@click.option("--from", "start", help=f"Begin to write later: {_PLACES} [start].")
 @click.option("--to", help=f"End before the live cursor: {_PLACES} [live].")
+@click.option(
+    "--state-from",
+    type=click.Choice(["base"]),
+    help="Begin with live's state at --from [what its own code makes of all before].",
+)
 @click.option("--follow", is_flag=True, help="Go on behind live until stopped.")
 @click.option("--clamp", is_flag=True, help="Move a place that is not retained to what is.")
 @click.option(
@@ -34,6 +40,8 @@ _PLACES = "start, end, live, N, +N, -N, @TIME, @-48h"
 def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Read history into shadow versions, up to where live stands; live goes on.
 
+    With --from the tables begin with live's rows as of there; with --to as well, they also end
+    with them, as far as live's state is the same at the end (exit 6: it is not, go on to the end).
     Killed at any point, the same command resumes. A shadow whose code has changed is rewound to
     its start and replayed anew. Of several versions of one pipeline each pair is compared.
     """
@@ -43,7 +51,8 @@ def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None
     from playhead.render import as_json, difference_counts
     from playhead.render_diff import difference_content
 
-    wanted = Wanted(to=options["to"], clamp=options["clamp"])
+    from_base = options["state_from"] == "base"
+    wanted = Wanted(options["start"], options["to"], options["clamp"], from_base)
     request = Request(versions, wanted, options["reason"], options["follow"], options["max_rate"])
     tell = ProgressBoard(settings, teller(settings))
     done, stopped = until_stopped(lambda stop: op(settings.project(), request, stop, tell, say))
@@ -62,6 +71,8 @@ def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None
             say(f"next: playhead diff {r.version.partition('@')[0]}")
     if stopped:
         sys.exit(130)
+    if any(False in (r.state_equal or {}).values() for r in done):
+        sys.exit(6)
 
 
 def replayed_content(done: Replayed) -> dict[str, Any]:
@@ -75,6 +86,9 @@ def replayed_content(done: Replayed) -> dict[str, Any]:
         "elapsed_s": done.elapsed_s,
         "records_per_s": round(done.records / done.elapsed_s) if done.elapsed_s else None,
         "resumed": done.resumed,
+        "state_equal": None
+        if done.state_equal is None
+        else {f"{done.topic}[{p}]": same for p, same in sorted(done.state_equal.items())},
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from playhead.core.offsets import OffsetRange
+from playhead.core.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Record:
     group: str
     tables: tuple[str, ...]
     topics: tuple[str, ...]
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,24 @@ class Behind:
     after: str
 
 
-Step = Record | Revive | Anew | Replay | Behind
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Compare the states where a repair ends; where they are equal, what base made later stands.
+
+    Attributes:
+        version: The shadow.
+        base: The version whose results it takes over.
+        at: Where the repair ends, by partition.
+        to: Where base stands, by partition.
+    """
+
+    version: str
+    base: str
+    at: Mapping[int, int]
+    to: Mapping[int, int]
+
+
+Step = Record | Revive | Anew | Replay | Behind | TakeOver
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ def _check_keys(
     elsewhere = [(seat.place, seat.slots) for seat in seats.values() if seat.place != place]
     elsewhere += [(outcome.place, outcome.delta) for outcome in outcomes]
     for name, changed in delta.items():
-        if name == upstream.SLOT:
+        if name.rpartition("/")[2] == upstream.SLOT:
             continue
         key = key_columns(changed)
         for other, slots in elsewhere:

@@ -12,6 +12,7 @@ from playhead.core.slots import Slots
 from playhead.engine import upstream
 from playhead.engine.call import Outcome
 from playhead.engine.isolate import isolate
+from playhead.engine.scoped import within
 from playhead.engine.task import Task
 from playhead.errors import BadRecord, FunctionFailed
 from playhead.ports import DeadLetter
@@ -48,6 +49,24 @@ def process(
             which record, or is None where they fail only as a whole.
         Refused: A writer of the source was rewound, and this version keeps state.
     """
+
+    def compute(of: Task, some: Records, state: Slots) -> Outcome:
+        if of is task:
+            return _process(task, some, state, (generation, aside, keep_on))
+        return _process(of, some, state, (generation, {}, True))
+
+    if task.scope is None:
+        return compute(task, records, slots)
+    return within(task, task.scope, records, slots, compute)
+
+
+def _process(
+    task: Task,
+    records: Records,
+    slots: Slots,
+    how: tuple[Generation, Mapping[int, str], bool | None],
+) -> Outcome:
+    generation, aside, keep_on = how
     if task.writers:
         records = upstream.fresh(records, generation.upstream)
     errors = {o: _line(aside[o]) for o in records.offsets if o in aside}

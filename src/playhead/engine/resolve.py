@@ -16,6 +16,7 @@ from playhead.engine.events import OnEvent, Restarted, Step
 from playhead.engine.process import process
 from playhead.engine.reading import check_retained, read_one
 from playhead.engine.restore import Restored, Restorer, no_rows
+from playhead.engine.seed import seeded
 from playhead.engine.snapshots import whole
 from playhead.engine.task import Seat, Task
 from playhead.engine.upstream import known_now
@@ -66,7 +67,9 @@ class Resolver:
                 case Act.REFUSE:
                     raise Refused(decision.why, safe="Nothing was changed.", cure=decision.cure)
                 case Act.FIRST_START:
-                    self._first_start(seat, decision.to)
+                    first = (seat.place, decision.to)
+                    at, seed = seeded(self.task, self.log, self.store, first, self.tell)
+                    self._insert(seat, Cursor(at, 1, 0), "first start", seed)
                 case Act.REDO:
                     self._redo(seat, decision)
                     continue
@@ -133,22 +136,21 @@ class Resolver:
         }
         self.store.journal.note("restart", self._name, content)
 
-    def _first_start(self, seat: Seat, at: int) -> None:
-        self._insert(seat, Cursor(at, 1, 0), "first start")
-
-    def _insert(self, seat: Seat, after: Cursor, why: str) -> None:
-        """Insert the cursor row of a partition that has none."""
+    def _insert(self, seat: Seat, after: Cursor, why: str, seed: Restored | None = None) -> None:
+        """Insert the cursor row of a partition that has none, with what it begins with."""
+        seed = seed or Restored()
         move = Move(
             place=seat.place,
             before=seat.cursor,
             after=after,
             epoch=seat.epoch,
-            content=pack(Content()),
+            content=pack(Content(seed.slots, seed.rows)),
+            rows=seed.rows,
             upstream=known_now(self.store.ledger, self.task.writers),
             why=why,
         )
         self.store.ledger.begin(self._name, seat.place, self.task.topic.id, move)
-        seat.cursor = after
+        seat.cursor, seat.slots = after, seed.slots
         seat.history = [Generation(after.generation, after.next, None, move.upstream)]
 
     def _redo(self, seat: Seat, decision: Decision) -> None:
@@ -241,6 +243,15 @@ class Resolver:
         wanted = OffsetRange(decision.to, decision.to)
         check_retained(self.retained.get(seat.place.partition), seat.place, wanted)
         self._begin(seat, decision.to, None, why=decision.why, gap_from=seat.cursor.next)
+
+    def take_over(self, seat: Seat, at: int, restored: Restored, *, why: str) -> None:
+        """Begin a generation further on, with what another version made of all that lies between.
+
+        The store comes first, as with a gap that was accepted: the group's offset then lags.
+        """
+        self._begin(seat, at, restored, why=why, gap_from=seat.cursor.next)
+        self.tell(Step("rewind stored"))
+        self._advise(seat, None)
 
     def _begin(
         self,

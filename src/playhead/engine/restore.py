@@ -96,6 +96,20 @@ class Restorer:
             "or replay under a new label.",
         )
 
+    def onto(self, content: Content, begin: int, to: int) -> Restored:
+        """Return what processing ``[begin, to)`` made of it, on top of other content.
+
+        Args:
+            content: The state at ``begin``, and rows that what was processed then replaces.
+            begin: Where it starts.
+            to: Where it ends.
+
+        Raises:
+            OffsetOutOfRange: Neither deltas nor the log reach; the missing range is named.
+        """
+        saved = self.store.history.saved(self.task.version.name, self.place.partition)
+        return _Walk(self, saved, to).on(Gathered(content), Counts(), begin)
+
 
 class _Walk:
     """One restore: from a base over deltas, and over the log where they do not lead on."""
@@ -114,7 +128,10 @@ class _Walk:
     def run(self, base: Saved | None) -> Restored:
         gathered = Gathered(Content() if base is None else self._content(base))
         counts = Counts() if base is None else base.counts
-        at = 0 if base is None else base.next
+        return self.on(gathered, counts, 0 if base is None else base.next)
+
+    def on(self, gathered: Gathered, counts: Counts, at: int) -> Restored:
+        """Go on from what was gathered up to ``at``."""
         for span in self._spans:
             at = max(at, span.offsets.start)
             while at < span.offsets.end:

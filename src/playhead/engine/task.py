@@ -11,6 +11,7 @@ from playhead.core.declare import Version
 from playhead.core.lineage import Generation
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Rules
+from playhead.core.scope import Scope
 from playhead.core.slots import Slots
 from playhead.engine.call import Caller
 from playhead.ports import TopicInfo
@@ -37,6 +38,8 @@ class Task:
         rules: When snapshots are saved, and how long deltas are kept.
         stage: The stage that it may run in, and no other; "" is whichever it has when a session
             begins.
+        scope: The part of history that it makes anew, where it has the rest from ``base``.
+        base: The version that its scope names; None where that is not declared any more.
     """
 
     app: str
@@ -53,6 +56,8 @@ class Task:
     writers: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
     stage: str = ""
+    scope: Scope | None = None
+    base: Task | None = None
 
     @property
     def publishes(self) -> bool:

@@ -10,7 +10,8 @@ from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
 from playhead.core.ranges import Wanted
 from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
-from playhead.ops import bounds, chains, versions
+from playhead.ops import bounds, chains, scopes, versions
+from playhead.ops.scopes import Stands
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow, shown_columns
 from playhead.project import Project
@@ -111,8 +112,15 @@ def of_version(
     topic = row.source if row else described.source
     retained = log.retained(topic)
     live_at = {p: s.cursor.next for p, s in store.ledger.standings(live.name).items()}
-    bound, remarks = bounds.end(log, topic, retained, live_at, wanted or Wanted())
+    wanted = wanted or Wanted()
+    stands = Stands(live, retained, live_at)
+    scope, said = scopes.scope_of(known, log, version, wanted, stands)
+    if scope is None:
+        bound, remarks = bounds.end(log, topic, retained, live_at, wanted)
+    else:
+        bound, remarks = scopes.bound_of(scope, stands), said
     generations = store.ledger.generations(version.name)
+    at = {p: s.cursor.next for p, s in store.ledger.standings(version.name).items()}
     facts = Facts(
         version=version.name,
         stage=row.stage if row else None,
@@ -123,17 +131,23 @@ def of_version(
             version.group,
             tuple(t.physical for t in described.tables),
             tuple(physical for _, physical in described.topics),
+            scope,
         ),
         changed=row is not None and versions.changed_code(row, version, project),
         topic=topic,
-        cursor={p: s.cursor.next for p, s in store.ledger.standings(version.name).items()},
+        cursor=scopes.begun(scope or (row.scope if row else None)) | at,
         start={p: min(g.start for g in gs) for p, gs in generations.items()},
         bound=bound,
         retained=retained,
         from_times_ms=bounds.times(log, topic, {p: held.start for p, held in retained.items()}),
     )
     planned = plan_version(facts)
-    return Plan(planned.steps, planned.refused, remarks)
+    refused = planned.refused
+    if facts.changed and row is not None and row.scope is not None:
+        why = "its code has changed, and it began with what another version made"
+        refused = (*refused, Refusal(version.name, why, "Give the code another label."))
+    steps = (*planned.steps, *scopes.taken_over(version.name, scope, stands, at))
+    return Plan(steps, refused, remarks)
 
 
 def _other_libraries(row: VersionRow, here: Mapping[str, str]) -> Iterator[str]:

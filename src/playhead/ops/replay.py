@@ -11,12 +11,13 @@ from functools import partial
 from itertools import combinations
 
 from playhead.core.lineage import first_start
-from playhead.core.plan import Anew, Behind, Plan, Record, Replay, Revive, Step
+from playhead.core.plan import Anew, Behind, Plan, Record, Replay, Revive, Step, TakeOver
 from playhead.core.ranges import Wanted
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, listener
 from playhead.engine.hold import settled
 from playhead.engine.sources import fingerprint_of
+from playhead.engine.takeover import take_over
 from playhead.engine.worker import Summary, Worker, ends
 from playhead.errors import ConfigError, PlayheadError, Refused
 from playhead.ops import bounds, chains, versions
@@ -42,6 +43,8 @@ class Replayed:
         cursor: The next offset to read, in partition order.
         elapsed_s: How long it took.
         resumed: Whether it went on with a replay that was interrupted.
+        state_equal: After a repair, whether state was equal to base's where the range ends, by
+            partition: there everything later stands. None after any other replay.
     """
 
     version: str
@@ -51,6 +54,7 @@ class Replayed:
     elapsed_s: float
     resumed: bool
     dead_letters: int = 0
+    state_equal: Mapping[int, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +157,15 @@ def _replay(job: _Job, name: str) -> list[Replayed]:
     run, bound = _intent(job, name, planned)
     behind = [s.name for s in chains.chain(Known.read(job.project, job.store), name).stages]
     results: dict[str, Replayed] = {}
+    equal: dict[int, bool] | None = None
+    begun = time.monotonic()
     for step in planned.steps:
         if job.stop.is_set():
             break
         begun = time.monotonic()
+        if isinstance(step, TakeOver):
+            equal = _take_over(job, step)
+            continue
         summary = _execute(job, step, bound if step.version == name else None)
         if summary is not None:
             results[step.version] = _result(job, step.version, (summary, begun))
@@ -164,7 +173,8 @@ def _replay(job: _Job, name: str) -> list[Replayed]:
         n: results.get(n) or _result(job, n, (Summary(), time.monotonic()))
         for n in _recorded(job, [name, *behind])
     }
-    done[name] = replace(done[name], resumed=bound is not None)
+    now = _result(job, name, (Summary(), begun)).cursor
+    done[name] = replace(done[name], cursor=now, resumed=bound is not None, state_equal=equal)
     if not job.stop.is_set():
         whole = done[name]
         told = {"records": whole.records, "elapsed_s": whole.elapsed_s}
@@ -202,9 +212,9 @@ def _execute(job: _Job, step: Step, bound: Mapping[int, int] | None) -> Summary 
     """Do one step of a plan; ``bound`` is that of the interrupted run that is resumed."""
     known = Known.read(job.project, job.store)
     match step:
-        case Record(name):
-            version = known.version(name)
-            versions.record(known, job.project, job.log, job.store, version, stage="shadow")
+        case Record(name, scope=scope):
+            where = (job.log, job.store)
+            versions.record_shadow(known, job.project, where, known.version(name), scope)
         case Revive(name):
             job.store.catalog.change(replace(known.rows[name], stage="shadow"))
         case Anew(name, why):
@@ -214,7 +224,27 @@ def _execute(job: _Job, step: Step, bound: Mapping[int, int] | None) -> Summary 
             return job.worker(name).run(bound or step.bound)
         case Behind(name, topic):
             return job.worker(name).run(ends(job.log.retained(topic)))
+        case TakeOver():
+            pass  # what it finds is part of the result
     return None
+
+
+def _take_over(job: _Job, step: TakeOver) -> dict[int, bool]:
+    """End a repair: take over what base made of all that follows, where the states are equal."""
+    known = Known.read(job.project, job.store)
+    row = known.rows[step.version]
+    task = versions.task_of(known, job.project, job.log, row)
+    with settled(task, job.log, job.project.open_store, job.tell) as session:
+        equal = take_over(session, step.to)
+    differ = [f"{row.source}[{p}]" for p, same in equal.items() if not same]
+    if differ:
+        job.say(
+            f"state differs from {step.base}'s at the end of the range in {', '.join(differ)}: "
+            f"the repair has to go on to the end; next: playhead replay {step.version}"
+        )
+    elif equal:
+        job.say(f"state at the end of the range is {step.base}'s: everything later stands")
+    return equal
 
 
 def _told(job: _Job, step: Replay) -> None:

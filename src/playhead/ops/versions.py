@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from playhead.core.behind import declared
 from playhead.core.declare import App, Pipeline, Table, Topic, Version
 from playhead.core.naming import NAME
+from playhead.core.scope import Scope
 from playhead.engine.call import Caller
 from playhead.engine.preconditions import check_output
 from playhead.engine.sources import environment, fingerprint_of
@@ -18,9 +19,9 @@ from playhead.errors import (
     ConfigError,
     LogFailed,
     Refused,
-    StoreLost,
     TopicGone,
 )
+from playhead.ops.foreign import refuse_lost_store, refuse_unknown_topics
 from playhead.ports import Log, Store, TableRow, TopicInfo, VersionRow
 from playhead.project import Project
 
@@ -240,11 +241,34 @@ def record(
         Refused: A physical name is taken by something that the catalog does not know.
     """
     row = replace(describe(known, project, log, version), stage=stage)
+    return _recorded(known, (log, store), row, version)
+
+
+def record_shadow(
+    known: Known,
+    project: Project,
+    where: tuple[Log, Store],
+    version: Version,
+    scope: Scope | None,
+) -> VersionRow:
+    """Record a shadow that makes a part of history anew; None: all of it.
+
+    Raises:
+        Refused: A physical name is taken by something that the catalog does not know.
+    """
+    row = replace(describe(known, project, where[0], version), stage="shadow", scope=scope)
+    return _recorded(known, where, row, version)
+
+
+def _recorded(
+    known: Known, where: tuple[Log, Store], row: VersionRow, version: Version
+) -> VersionRow:
+    log, store = where
     owners = {r.app for r in known.rows.values() if r.pipeline == row.pipeline}
     if owners - {row.app}:
         raise Refused(f"pipeline {row.pipeline} belongs to app {', '.join(owners)} in this store")
-    _refuse_lost_store(log, store, row)
-    _refuse_unknown_topics(log, store, row)
+    refuse_lost_store(log, store, row)
+    refuse_unknown_topics(log, store, row)
     return keep(log, store, row, version)
 
 
@@ -253,39 +277,6 @@ def keep(log: Log, store: Store, row: VersionRow, version: Version) -> VersionRo
     store.catalog.record(row)
     create_topics(log, row, version)
     return row
-
-
-def _refuse_unknown_topics(log: Log, store: Store, row: VersionRow) -> None:
-    shared = {physical for r in store.catalog.versions() for _, physical in r.topics}
-    for _, physical in row.topics:
-        if log.topic(physical) is not None and physical not in shared:
-            raise Refused(
-                f"topic {physical} exists, but the catalog does not know it",
-                safe="It was not written to.",
-                cure="Use another label, or the store that belongs to it.",
-            )
-
-
-def _refuse_lost_store(log: Log, store: Store, row: VersionRow) -> None:
-    """Refuse to record a version that the log knows from another ledger.
-
-    Raises:
-        StoreLost: Its group or its witness carries checkpoints of another ledger.
-    """
-    groups = (row.group, f"{row.group}.witness")
-    for place, at in ((p, a) for g in groups for p, a in sorted(log.committed(g).items())):
-        seen = at.checkpoint
-        if seen is not None and (seen.ledger, seen.version) != (store.ledger.id, row.name):
-            raise StoreLost(
-                f"group {row.group} was committed at {at.offset} for {seen.version} by another "
-                f"store (ledger {seen.ledger[:8]}), and this store (ledger {store.ledger.id[:8]}) "
-                f"knows nothing of {row.name}: the store is gone, or this is another one",
-                where=str(place),
-                safe="Nothing was changed.",
-                cure="Restore the store from a backup, or name the right one with --store. If it "
-                "is gone for good, begin anew: "
-                f"playhead rewind {row.name} --to-earliest --execute.",
-            )
 
 
 def create_topics(log: Log, row: VersionRow, version: Version) -> tuple[TopicInfo, ...]:
@@ -371,7 +362,17 @@ def _task(
         batch_records=project.settings.batch_records,
         writers=known.writers(row),
         rules=project.settings.rules,
+        scope=row.scope,
+        base=_base(known, project, log, row),
     )
+
+
+def _base(known: Known, project: Project, log: Log, row: VersionRow) -> Task | None:
+    """Return the version that a shadow has the rest from, as long as it is declared."""
+    base = known.rows.get(row.scope.base) if row.scope else None
+    if base is None or known.declared(base.name) is None:
+        return None
+    return _task(known, project, log, base, {})
 
 
 def split(name: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from playhead.core.lineage import Generation, Upstream
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts
 from playhead.core.schema import Column, Schema
+from playhead.core.scope import Scope
 from playhead.ports.history import DeadLetter, History
 from playhead.ports.journal import Journal
 
@@ -119,6 +120,8 @@ class Ledger(Protocol):
     def begin(self, version: str, place: TopicPartition, topic_id: str, move: Move) -> None:
         """Insert the cursor row of a first start: ``move.after``, with the content to begin with.
 
+        The move's rows take the place of what the partition has in their tables.
+
         Raises:
             CheckpointConflict: There is a row already, or the lease is no longer ours.
         """
@@ -194,7 +197,8 @@ class VersionRow:
     ``source`` is the physical topic, ``partitions`` its count when the version was recorded;
     ``topics`` pairs public and physical names; ``topic_ids`` has the id of each physical topic
     that was made. ``shown`` is kept by the catalog: the how-manieth of its pipeline this version
-    was to become live, 0 where it never was.
+    was to become live, 0 where it never was. ``scope`` is the part of history that a shadow makes
+    anew, where it has the rest from another version.
     """
 
     pipeline: str
@@ -210,6 +214,7 @@ class VersionRow:
     environment: Mapping[str, str]
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     shown: int = field(default=0, compare=False)
+    scope: Scope | None = None
 
     @property
     def name(self) -> str:
