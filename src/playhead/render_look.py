@@ -1,18 +1,21 @@
-"""What was made of a record, and what was done, as text and JSON."""
+"""What was made of a record, what was done, and what a plan found, as text and JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from playhead.core.plan import Plan, Replay, Survey
 from playhead.core.ranges import moment
 from playhead.core.records import Records
+from playhead.core.verdicts import size
 from playhead.errors import PlayheadError
 from playhead.ops.explain import Account, Explained, Rows, Written
 from playhead.ops.history import Entry, Past
 from playhead.render import cell, table, text_of
 
 VALUE_MAX = 200
+DURATION_TOLD_S = 10.0
 _FATES = {
     "processed": "processed",
     "dead_letter": "a dead letter",
@@ -193,4 +196,103 @@ def entry_content(entry: Entry) -> dict[str, Any]:
         "to_offsets": dict(entry.end),
         "digest": entry.digest,
         "detail": _plain(entry.detail),
+    }
+
+
+def replay_lines(step: Replay, survey: Survey | None) -> list[str]:
+    """Return a replay for people: how much, partition by partition, and what was found out."""
+    head = f"replay {step.version} to where live stands: "
+    if survey is None:
+        lines = [f"{head}at most {step.records_at_most} records"]
+    else:
+        lines = [head + _amount(survey)]
+    rows = []
+    for partition, wanted in step.ranges.items():
+        found = survey.estimates.get(partition) if survey else None
+        rows.append(
+            (
+                step.topic, partition, wanted.start, wanted.end,
+                found.records if found else None,
+                moment(found.first_ms) if found else moment(step.from_times_ms.get(partition)),
+                moment(found.last_ms) if found else None,
+                size(found.size_bytes) if found else None,
+            )
+        )  # fmt: skip
+    headings = ("TOPIC", "PARTITION", "FROM", "TO", "RECORDS", "FROM-TIME", "TO-TIME", "SIZE")
+    return [*lines, table(headings, rows), *(_found_out(survey) if survey else ())]
+
+
+def _amount(survey: Survey) -> str:
+    found = survey.estimates.values()
+    about = "" if all(e.exact for e in found) else "about "
+    count, held = sum(e.records for e in found), sum(e.size_bytes for e in found)
+    told = f"{about}{count} records, {size(held)}"
+    if survey.duration_s is not None and survey.duration_s >= DURATION_TOLD_S:
+        told += f", about {survey.duration_s:.0f} s"
+    return told
+
+
+def _found_out(survey: Survey) -> list[str]:
+    """Return what was found out for people: findings, then who reads the output."""
+    told = [
+        f"group {r.group} has read {r.read} of {len(r.held)} offsets of {r.place}, which will be "
+        "corrected"
+        for r in survey.readers
+    ]
+    return [*map(str, survey.findings), *told]
+
+
+def survey_content(found: Plan) -> dict[str, Any]:
+    """Return what was found out, beside the steps of a plan, as JSON has it."""
+    surveys = found.surveys.items()
+    findings = [
+        {
+            "version": version,
+            "kind": f.kind,
+            "level": f.level,
+            "subject": f.subject,
+            "text": f.text,
+            "cure": f.cure or None,
+        }
+        for version, survey in surveys
+        for f in survey.findings
+    ]
+    readers = [
+        {
+            "version": version,
+            "group": r.group,
+            "topic": r.place.topic,
+            "partition": r.place.partition,
+            "current_offset": r.committed,
+            "log_end_offset": r.held.end,
+            "read": r.read,
+        }
+        for version, survey in surveys
+        for r in survey.readers
+    ]
+    return {"findings": findings, "readers": readers}
+
+
+def surveyed(content: dict[str, Any], found: Plan) -> dict[str, Any]:
+    """Return a step's JSON with what was found out about it, where it is a replay."""
+    survey = found.surveys.get(content["version"])
+    if content["kind"] != "replay" or survey is None:
+        return content
+    partitions = []
+    for one in content["partitions"]:
+        e = survey.estimates.get(one["partition"])
+        more = {} if e is None else {
+            "records": e.records,
+            "exact": e.exact,
+            "size_bytes": e.size_bytes,
+            "from_time": moment(e.first_ms),
+            "to_time": moment(e.last_ms),
+        }  # fmt: skip
+        partitions.append({**one, **more})
+    return {
+        **content,
+        "partitions": partitions,
+        "duration_s": survey.duration_s,
+        "needed_bytes": survey.needed_bytes,
+        "free_bytes": survey.free_bytes,
     }

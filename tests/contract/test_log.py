@@ -306,6 +306,17 @@ def test_retained_of_an_empty_and_of_a_filled_partition(world: World) -> None:
     assert sorted(held) == [0, 1]
 
 
+def test_nothing_is_held_back_without_an_open_transaction(world: World) -> None:
+    topic = world.topic(partitions=2)
+    world.fill(topic, b"a", b"b", partition=1)
+    assert world.log.held_back(topic) == {}
+    with closing(world.log.appender(world.name("aborts"))) as appender:
+        appender.append(records_for(topic, b"c", to=1))
+    assert world.log.held_back(topic) == {}
+    with pytest.raises(LogFailed):
+        world.log.held_back(NOBODYS)
+
+
 def test_retained_of_an_unknown_topic_names_it(log: Log) -> None:
     with pytest.raises(LogFailed, match=NOBODYS):
         log.retained(NOBODYS)

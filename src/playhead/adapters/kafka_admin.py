@@ -101,6 +101,14 @@ class KafkaAdmin(KafkaGroups):
             ends = self._stable_ends(topic, partitions)
         return {p: OffsetRange(starts[p], ends[p]) for p in range(partitions)}
 
+    def held_back(self, topic: str) -> dict[int, int]:
+        """Return how many offsets lie behind the last stable one."""
+        with self._clients.errors(f"reading the offsets of {topic}"):
+            partitions = self.partitions_of(topic)
+            stable = self._stable_ends(topic, partitions)
+            ends = self._offsets(topic, partitions, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        return {p: ends[p] - at for p, at in sorted(stable.items()) if ends[p] > at}
+
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete each partition's records before an offset."""
         count = self.partitions_of(topic)
@@ -221,5 +229,5 @@ def _shown(answer: Future[Any]) -> dict[str, str]:
     return {
         entry.name: entry.value or ""
         for entry in sorted(entries, key=lambda entry: str(entry.name))
-        if entry.source == own or entry.name in _ALWAYS_SHOWN
+        if entry.source == own or entry.name in _ALWAYS_SHOWN or entry.value == "LogAppendTime"
     }

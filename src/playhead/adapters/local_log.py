@@ -101,6 +101,11 @@ class LocalLog(LocalGroups):
         )
         return {partition: OffsetRange(start, end) for partition, start, end in rows}
 
+    def held_back(self, topic: str) -> dict[int, int]:
+        """Return nothing: what is not committed has no offset yet."""
+        _existing(self, topic)
+        return {}
+
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete each partition's records before an offset."""
         with self._db.transaction():

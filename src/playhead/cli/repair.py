@@ -26,14 +26,16 @@ def plan(settings: Globals, pipeline: str | None) -> None:
     """
     from playhead.ops.plan import plan as op
     from playhead.render import as_json
+    from playhead.render_look import survey_content, surveyed
 
     found = op(settings.project(), pipeline)
     if settings.json:
         refused = [
             {"subject": r.subject, "reason": r.reason, "cure": r.cure} for r in found.refused
         ]
-        steps = [step_content(s) for s in found.steps]
-        out(as_json({"steps": steps, "refused": refused, "remarks": list(found.remarks)}))
+        steps = [surveyed(step_content(s), found) for s in found.steps]
+        content = {"steps": steps, "refused": refused, "remarks": list(found.remarks)}
+        out(as_json({**content, **survey_content(found)}))
     else:
         out(_plan_text(found))
     if found.refused and not found.steps:
@@ -44,7 +46,6 @@ def step_content(step: Step) -> dict[str, Any]:
     """Return a step as JSON has it."""
     from playhead.core.plan import Anew, Behind, Record, Replay, Revive, TakeOver
     from playhead.core.ranges import moment
-
 
     match step:
         case TakeOver(version, base, at, to):
@@ -85,9 +86,7 @@ def step_content(step: Step) -> dict[str, Any]:
 
 def _plan_text(found: Plan) -> str:
     from playhead.core.plan import Anew, Behind, Record, Replay, Revive, TakeOver
-    from playhead.core.ranges import moment
-    from playhead.render import table
-
+    from playhead.render_look import replay_lines
 
     lines: list[str] = []
     for step in found.steps:
@@ -103,16 +102,8 @@ def _plan_text(found: Plan) -> str:
                 lines.append(f"where {version} has the state of {base} then, take its rows over")
             case Behind(version, topic, after):
                 lines.append(f"then replay {version} to the end of {topic}, which {after} writes")
-            case Replay(version, topic, ranges, times):
-                lines.append(
-                    f"replay {version} to where live stands: at most {step.records_at_most} records"
-                )
-                rows = [
-                    (topic, p, w.start, w.end, len(w), moment(times.get(p)))
-                    for p, w in ranges.items()
-                ]
-                headings = ("TOPIC", "PARTITION", "FROM", "TO", "OFFSETS", "FIRST-RECORD-TIME")
-                lines.append(table(headings, rows))
+            case Replay(version):
+                lines += replay_lines(step, found.surveys.get(version))
                 lines.append(f"next: playhead replay {version}")
     lines += [f"refused: {r.subject}: {r.reason}. {r.cure}" for r in found.refused]
     lines += list(found.remarks)
@@ -132,9 +123,7 @@ hold_timeout = click.option(
 
 @click.command(epilog="Example: playhead promote distance@km")
 @click.argument("version", metavar="PIPELINE@VERSION")
-@click.option(
-    "--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff."
-)
+@click.option("--accept-diff", metavar="DIGEST", help="Accept the unexplained rows of this diff.")
 @click.option("--reason", help="For the audit.")
 @hold_timeout
 @shared

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.scope import Scope
+from playhead.core.verdicts import Estimate, Finding, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,37 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found out about one replay.
+
+    Attributes:
+        estimates: What lies in its ranges, by partition.
+        findings: What is to be known before.
+        readers: Who else reads what will be corrected.
+        duration_s: About how long it takes; None where nothing was measured yet.
+        needed_bytes: About how much it writes.
+        free_bytes: How much room there is; None where the store is a server.
+    """
+
+    estimates: Mapping[int, Estimate]
+    findings: tuple[Finding, ...] = ()
+    readers: tuple[Reading, ...] = ()
+    duration_s: float | None = None
+    needed_bytes: int = 0
+    free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in order, what will be refused, and sentences for the user."""
+    """Steps in order, what will be refused, and sentences for the user.
+
+    ``surveys`` has what was found out about the replays, by version; it decides nothing.
+    """
 
     steps: tuple[Step, ...] = ()
     refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()
+    surveys: Mapping[str, Survey] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

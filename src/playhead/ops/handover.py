@@ -187,9 +187,7 @@ def _drain(job: Handover, live: VersionRow) -> None:
     job.wait(live, lambda: job.at_the_end(live), run)
 
 
-def _swap(
-    job: Handover, ready: Sequence[tuple[Pair, Standing]], found: Difference
-) -> list[int]:
+def _swap(job: Handover, ready: Sequence[tuple[Pair, Standing]], found: Difference) -> list[int]:
     swaps = [_swap_of(job, pair, standing, found) for pair, standing in ready]
     try:
         return job.store.catalog.swap(*swaps)

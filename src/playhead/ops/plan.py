@@ -12,6 +12,7 @@ from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
 from playhead.ops import bounds, chains, scopes, versions
 from playhead.ops.scopes import Stands
+from playhead.ops.survey import Surveyor
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow, shown_columns
 from playhead.project import Project
@@ -27,11 +28,12 @@ def plan(project: Project, pipeline: str | None = None) -> Plan:
         known = Known.read(project, store)
         names = [pipeline] if pipeline else list(known.app.pipelines)
         parts = [_of_pipeline(known, project, log, store, name) for name in names]
-    return Plan(
-        tuple(step for part in parts for step in part.steps),
-        tuple(refusal for part in parts for refusal in part.refused),
-        tuple(remark for part in parts for remark in part.remarks),
-    )
+        found = Plan(
+            tuple(step for part in parts for step in part.steps),
+            tuple(refusal for part in parts for refusal in part.refused),
+            tuple(remark for part in parts for remark in part.remarks),
+        )
+        return Surveyor(known, project, log, store).survey(found)
 
 
 def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: str) -> Plan:

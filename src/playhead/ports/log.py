@@ -162,6 +162,15 @@ class Log(Groups, Protocol):
             LogFailed: No such topic, or no answer.
         """
 
+    def held_back(self, topic: str) -> dict[int, int]:
+        """Return how many offsets lie behind the last stable one, for partitions where some do.
+
+        There a transaction is open: nobody reads them before it ends.
+
+        Raises:
+            LogFailed: No such topic, or no answer.
+        """
+
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete each partition's records before an offset: what is retained begins there.
 
