@@ -12,6 +12,7 @@
     ├── SessionLost               exit 1   the assignment ended; the start sequence runs again
     │   └── CheckpointConflict             another process moved the cursor or took the lease
     ├── Refused                   exit 3   a safety check said no; nothing was changed
+    │   ├── PlanOutdated                   a saved plan rests on what is not so any more
     │   ├── TopicGone                      a topic that a version reads or writes was deleted
     │   ├── TopicRecreated                 it was deleted and made again: offsets mean others
     │   ├── PartitionsChanged              it has another partition count: keys have moved
@@ -143,6 +144,10 @@ class StoreLost(Refused):
 
 class OffsetOutOfRange(Refused):
     """An offset that is needed is not in the log."""
+
+
+class PlanOutdated(Refused):
+    """A saved plan rests on what is not so any more; the message says what has moved."""
 
 
 class PromotionRefused(Refused):

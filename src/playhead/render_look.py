@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from playhead.core import saved
 from playhead.core.plan import Plan, Replay, Survey
 from playhead.core.ranges import moment
 from playhead.core.records import Records
@@ -270,7 +271,8 @@ def survey_content(found: Plan) -> dict[str, Any]:
         for version, survey in surveys
         for r in survey.readers
     ]
-    return {"findings": findings, "readers": readers}
+    basis = [saved.content_of(b) for b in found.bases]
+    return {"findings": findings, "readers": readers, "basis": basis}
 
 
 def surveyed(content: dict[str, Any], found: Plan) -> dict[str, Any]:

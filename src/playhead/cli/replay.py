@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ _PLACES = "start, end, live, N, +N, -N, @TIME, @-48h"
 
 
 @click.command(epilog="Example: playhead replay distance@km")
-@click.argument("versions", nargs=-1, required=True, metavar="PIPELINE@VERSION...")
+@click.argument("versions", nargs=-1, metavar="[PIPELINE@VERSION]...")
 @click.option("--from", "start", help=f"Begin to write later: {_PLACES} [start].")
 @click.option("--to", help=f"End before the live cursor: {_PLACES} [live].")
 @click.option(
@@ -35,6 +36,7 @@ _PLACES = "start, end, live, N, +N, -N, @TIME, @-48h"
     metavar="N",
     help="Most records a second, of each version.",
 )
+@click.option("--plan", metavar="FILE", help="Do what playhead plan -o json wrote; else refuse.")
 @click.option("--reason", help="For the audit.")
 @shared
 def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
@@ -44,19 +46,30 @@ def replay(settings: Globals, versions: tuple[str, ...], **options: Any) -> None
     with them, as far as live's state is the same at the end (exit 6: it is not, go on to the end).
     Killed at any point, the same command resumes. A shadow whose code has changed is rewound to
     its start and replayed anew. Of several versions of one pipeline each pair is compared.
+
+    With --plan FILE exactly what was saved is done, to the ends that it names; where the world has
+    moved since, it is refused, saying what has.
     """
     from playhead.core.ranges import Wanted
     from playhead.ops.replay import Request, compared
     from playhead.ops.replay import replay as op
+    from playhead.ops.saved import read
     from playhead.render import as_json, difference_counts
     from playhead.render_diff import difference_content
 
+    file = options["plan"]
+    if not versions and file is None:
+        raise click.UsageError("name a version, PIPELINE@VERSION, or a saved plan with --plan FILE")
+    project = settings.project()
+    then = None if file is None else read(project, Path(file))
     from_base = options["state_from"] == "base"
     wanted = Wanted(options["start"], options["to"], options["clamp"], from_base)
-    request = Request(versions, wanted, options["reason"], options["follow"], options["max_rate"])
+    request = Request(
+        versions, wanted, options["reason"], options["follow"], options["max_rate"], then
+    )
     tell = ProgressBoard(settings, teller(settings))
-    done, stopped = until_stopped(lambda stop: op(settings.project(), request, stop, tell, say))
-    pairs = [] if stopped else compared(settings.project(), versions, say)
+    done, stopped = until_stopped(lambda stop: op(project, request, stop, tell, say))
+    pairs = [] if stopped else compared(project, versions or (then.bases if then else ()), say)
     if settings.json:
         content: dict[str, Any] = {"replays": [replayed_content(r) for r in done]}
         if pairs:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from playhead.core.offsets import OffsetRange
+from playhead.core.saved import Basis
 from playhead.core.scope import Scope
 from playhead.core.verdicts import Estimate, Finding, Reading
 
@@ -100,6 +102,23 @@ class TakeOver:
 Step = Record | Revive | Anew | Replay | Behind | TakeOver
 
 
+def kind_of(step: Step) -> str:
+    """Return the word for a step, as JSON has it."""
+    match step:
+        case Record():
+            return "record"
+        case Revive():
+            return "revive"
+        case Anew():
+            return "rewind"
+        case Replay() | Behind():
+            return "replay"
+        case TakeOver():
+            return "take over"
+        case _:
+            assert_never(step)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What will be refused, and why."""
@@ -134,13 +153,15 @@ class Survey:
 class Plan:
     """Steps in order, what will be refused, and sentences for the user.
 
-    ``surveys`` has what was found out about the replays, by version; it decides nothing.
+    ``surveys`` has what was found out about the replays, by version; it decides nothing. ``bases``
+    says what the plan rests on, a version each, for a plan that is saved.
     """
 
     steps: tuple[Step, ...] = ()
     refused: tuple[Refusal, ...] = ()
     remarks: tuple[str, ...] = ()
     surveys: Mapping[str, Survey] = field(default_factory=dict)
+    bases: tuple[Basis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from playhead.core.declare import Version
 from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
@@ -11,6 +12,7 @@ from playhead.core.ranges import Wanted
 from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
 from playhead.ops import bounds, chains, scopes, versions
+from playhead.ops.saved import basis_of
 from playhead.ops.scopes import Stands
 from playhead.ops.survey import Surveyor
 from playhead.ops.versions import Known
@@ -33,7 +35,10 @@ def plan(project: Project, pipeline: str | None = None) -> Plan:
             tuple(refusal for part in parts for refusal in part.refused),
             tuple(remark for part in parts for remark in part.remarks),
         )
-        return Surveyor(known, project, log, store).survey(found)
+        touched = dict.fromkeys(s.version for s in found.steps if "+" not in s.version)
+        declared = [v for v in map(known.declared, touched) if v is not None]
+        bases = tuple(basis_of(known, project, (log, store), v) for v in declared)
+        return Surveyor(known, project, log, store).survey(replace(found, bases=bases))
 
 
 def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: str) -> Plan:

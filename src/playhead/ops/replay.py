@@ -13,6 +13,7 @@ from itertools import combinations
 from playhead.core.lineage import first_start
 from playhead.core.plan import Anew, Behind, Plan, Record, Replay, Revive, Step, TakeOver
 from playhead.core.ranges import Wanted
+from playhead.core.saved import Saved
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, listener
 from playhead.engine.hold import settled
@@ -20,7 +21,7 @@ from playhead.engine.sources import fingerprint_of
 from playhead.engine.takeover import take_over
 from playhead.engine.worker import Summary, Worker, ends
 from playhead.errors import ConfigError, PlayheadError, Refused
-from playhead.ops import bounds, chains, versions
+from playhead.ops import bounds, chains, saved, versions
 from playhead.ops import plan as planning
 from playhead.ops.abreast import abreast
 from playhead.ops.diff import Difference, diff
@@ -67,6 +68,7 @@ class Request:
         reason: For the audit.
         follow: Whether to go on behind live until stopped.
         max_rate: Most records a second, of each version; None: as fast as it goes.
+        plan: A saved plan to do as it stands; then ``names`` may be empty: all that it is for.
     """
 
     names: Sequence[str]
@@ -74,6 +76,7 @@ class Request:
     reason: str | None = None
     follow: bool = False
     max_rate: float | None = None
+    plan: Saved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,10 @@ def replay(
     Raises:
         ConfigError: A place or a version is none, or what was asked for contradicts itself.
         Refused: Nothing is live, the version is live, or its plan refuses.
+        PlanOutdated: The saved plan rests on what is not so any more.
     """
+    if request.plan is not None and (request.follow or request.wanted.words):
+        raise ConfigError("a saved plan says where it begins and ends: leave --from, --to, --follow out")
     if request.follow and request.wanted.to is not None:
         raise ConfigError("--follow goes on behind live, and --to ends before it: say one of them")
     done: list[Replayed] = []
@@ -123,7 +129,11 @@ def replay(
         MirrorThread(project),
     ):
         job = _Job(project, log, store, request, stop, listener(tell), say)
-        for name in dict.fromkeys(request.names):
+        for name in dict.fromkeys(request.names or (request.plan.bases if request.plan else ())):
+            if _done_already(job, name):
+                say(f"{name}: this plan was done already")
+                done.append(_result(job, name, (Summary(), time.monotonic())))
+                continue
             done += _replay(job, name)
             if stop.is_set():
                 return done
@@ -201,11 +211,34 @@ def _planned(job: _Job, name: str) -> Plan:
     planned = planning.of_chain(
         known, job.project, (job.log, job.store), version, job.request.wanted
     )
+    then = job.request.plan
+    last = None if then is None else _last_with(job, name, then)
+    if then is not None and last is not None and last.result is None:
+        planned = saved.ended(then, planned)  # it was begun, and goes on
+    elif then is not None:
+        now = saved.basis_of(known, job.project, (job.log, job.store), version)
+        planned = saved.held_to(then, now, planned)
     if planned.refused:
         raise planning.refuse(planned.refused)
     for remark in planned.remarks:
         job.say(remark)
     return planned
+
+
+def _last_with(job: _Job, name: str, plan: Saved) -> RunRow | None:
+    """Return the version's last replay, if that is one of this saved plan."""
+    runs = [r for r in job.store.journal.runs() if r.kind == "replay" and r.subject == name]
+    return runs[-1] if runs and runs[-1].intent.get("plan") == plan.id else None
+
+
+def _done_already(job: _Job, name: str) -> bool:
+    """Say whether a saved plan was done to its end, and the version stands there or beyond."""
+    plan = job.request.plan
+    last = None if plan is None else _last_with(job, name, plan)
+    if plan is None or last is None or last.result is None:
+        return False
+    at = {p: s.cursor.next for p, s in job.store.ledger.standings(name).items()}
+    return all(at.get(p, 0) >= wanted.end for p, wanted in plan.ranges.get(name, {}).items())
 
 
 def _execute(job: _Job, step: Step, bound: Mapping[int, int] | None) -> Summary | None:
@@ -303,8 +336,9 @@ def _intent(job: _Job, name: str, planned: Plan) -> tuple[str, dict[int, int] | 
     anew = any(isinstance(step, Anew) for step in planned.steps)
     if not anew and not request.follow:
         last = _unfinished(job.store.journal.runs(), name)
-        words = request.wanted.words
-        if last is not None and words in ({}, last.intent.get("words", {})):
+        words, plan = request.wanted.words, request.plan
+        same = last is not None and (plan is None or last.intent.get("plan") == plan.id)
+        if last is not None and same and words in ({}, last.intent.get("words", {})):
             found = last.intent.get("bound")
             if isinstance(found, Mapping):
                 return last.id, {int(p): int(at) for p, at in found.items()}
@@ -316,6 +350,7 @@ def _intent(job: _Job, name: str, planned: Plan) -> tuple[str, dict[int, int] | 
         "words": request.wanted.words,
         "fingerprint": fingerprint_of(version, job.project.root),
         "reason": request.reason,
+        "plan": request.plan.id if request.plan else None,
     }
     return job.store.journal.begin_run("replay", name, intent), None
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Surveyor:
         for step in plan.steps:
             if isinstance(step, Replay) and any(len(r) for r in step.ranges.values()):
                 surveys[step.version] = self._of(step)
-        return Plan(plan.steps, plan.refused, plan.remarks, surveys)
+        return replace(plan, surveys=surveys)
 
     def _of(self, step: Replay) -> Survey:
         before = self._offsets(step.version)
