@@ -190,4 +190,10 @@ def test_a_line_of_before_people_were_written_down_is_told(trip: Trip) -> None:
     )
     first = entries(trip)[0]
     assert (first["person"], first["reason"], first["outcome"]) == (None, None, "unfinished")
-    assert first["to_offsets"] == {"[0]": 7}, "of a version that was never recorded: no topic"
+    assert first["to_offsets"] == {"[0]": 7}, "of a version that is not recorded: no topic"
+    assert kinds(trip, "distance@km") == ["replay"], "what was removed keeps its history"
+    trip.sql(
+        "INSERT INTO playhead__audit (at, kind, subject, detail) VALUES "
+        "('2026-01-02T00:00:00.000Z', 'clean', 'distance@km', CAST('{}' AS BLOB))"
+    )
+    assert kinds(trip, "distance@km") == ["replay", "clean"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +16,20 @@ from story import Trip, delete_topic
 MakeTrip = Callable[..., Trip]
 
 
-@pytest.fixture
-def trip(make_trip: MakeTrip) -> Trip:
-    """Give a trip whose plan lies in plan.json."""
-    trip = make_trip("local", 1)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Trip:
+    """Give a trip that has run to its end; to be copied."""
+    trip = Trip.make(tmp_path_factory.mktemp("ran") / "trip")
+    trip.ingest()
     trip.run()
     save(trip)
     return trip
+
+
+@pytest.fixture
+def trip(ran: Trip, tmp_path: Path) -> Trip:
+    shutil.copytree(ran.folder, tmp_path / "ran")
+    return Trip(tmp_path / "ran", ran.log, ran.topic)
 
 
 def save(trip: Trip) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 import oracle
@@ -75,9 +75,11 @@ MOVES = ("ingest", "run", "replay a part", "replay", "other code", "rewind km", 
     st.integers(0, 30),
     st.booleans(),
 )
+@example(moves=["replay a part", "other code", "run"], at=7, saved=True)
+@example(moves=["replay", "ingest", "run", "rewind km"], at=0, saved=False)
 @settings(
-    max_examples=40 if figures.LONG else 5,
-    phases=(Phase.explicit, Phase.generate),
+    max_examples=40,
+    phases=(Phase.explicit, Phase.generate) if figures.LONG else (Phase.explicit,),
     suppress_health_check=list(HealthCheck),
     derandomize=True,
 )

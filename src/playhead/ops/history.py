@@ -17,8 +17,8 @@ from playhead.project import Project
 
 LIMIT = 50
 KINDS = (
-    "run", "replay", "rewind", "promote", "rollback", "adopt", "gap", "skip", "reset", "restart",
-    "clean",
+    "run", "replay", "rewind", "promote", "rollback", "clean", "adopt", "gap", "skip", "reset",
+    "restart",
 )  # fmt: skip
 _AGO = re.compile(r"-?\d+(\.\d+)?[smhd]\Z")
 _AUDIT = {"promoted": "promote", "adopted": "adopt", "skipped": "skip"}
@@ -98,7 +98,7 @@ def history(project: Project, request: Request) -> Past:
         entries = [_of_run(store, run, recorded) for run in store.journal.runs()]
         entries += [_of_audit(row, recorded) for row in store.journal.audit()]
     if request.name is not None:
-        wanted = _wanted(request.name, recorded)
+        wanted = _wanted(request.name, [*recorded, *(e.version for e in entries)])
         entries = [e for e in entries if wanted(e.version)]
     kinds = set(request.kinds)
     unknown = kinds - {*KINDS, *(e.kind for e in entries)}
