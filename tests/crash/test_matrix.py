@@ -42,6 +42,18 @@ IN_REWIND = (
 IN_SWAP = STEPS[STEPS.index("hold asked") : STEPS.index("mirror built") + 1]
 IN_CLEAN = ("groups removed", "topics removed")
 IN_ROLLBACK = ("live stands", "before swap", "after swap")
+IN_DIFFERENCE = ("before difference kept", "after difference kept")
+IN_END = ("before epoch over", "after epoch over")
+# A public topic, which a promotion corrects; version two loses a key.
+PUBLIC = ("COLUMNS, public=False", "COLUMNS")
+CHANGED = (
+    ("COLUMNS, public=False", 'COLUMNS, on_promote="changed"'),
+    ('* 2.0")', '* 2.0 OR total IS NULL")'),
+    (
+        'with_columns(pl.col("total") * 2.0)',
+        "filter(pl.col('key') != 3).with_columns(pl.col(\"total\") * 2.0)",
+    ),
+)
 # The log's transaction is committed, and the store's is not.
 WITNESS_AHEAD = STEPS[STEPS.index("after log commit") : STEPS.index("after store commit")]
 
@@ -92,6 +104,11 @@ def short() -> list[Cell]:
         *[Cell("hand_over", step) for step in ("live stands", "after swap")],
         *[Cell("rollback", step) for step in IN_ROLLBACK],
         *[Cell("clean", step) for step in IN_CLEAN],
+        *[Cell("forward", "after log commit", 3, log) for log in ("local", "kafka")],
+        *[Cell("appended", step) for step in ("after log commit", IN_END[0])],
+        *[Cell("changed", step) for step in ("after log commit", *IN_DIFFERENCE)],
+        *[Cell("changed", step, 2) for step in IN_END],
+        *[Cell("changed", step, store="postgres") for step in (IN_DIFFERENCE[1], IN_END[0])],
     ]
 
 
@@ -115,6 +132,11 @@ def long() -> list[Cell]:
         for act in ("promote", "hand_over", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
         found += [Cell("clean", step, 1, log) for step in IN_CLEAN]
+        for act in ("forward", "appended", "changed"):
+            found += [Cell(act, step, nth, log) for step in IN_BATCH for nth in (1, 2)]
+        for act, steps in (("appended", IN_END), ("changed", (*IN_DIFFERENCE, *IN_END))):
+            found += [Cell(act, step, 1, log) for step in steps]
+            found += [Cell(act, step, 1, log, again=True) for step in steps]
     return found + [replace(cell, store="postgres") for cell in found]
 
 
@@ -130,21 +152,27 @@ class Sites:
         self._ready: dict[tuple[str, ...], Site] = {}
         self._made = 0
 
-    def get(self, cell: Cell, *before: tuple[str, ...]) -> Site:
-        """Return a project of its own in which these commands were run."""
+    def get(
+        self, cell: Cell, *before: tuple[str, ...], edits: tuple[tuple[str, str], ...] = ()
+    ) -> Site:
+        """Return a project of its own, edited, in which these commands were run."""
         self._made += 1
         folder = self._folder / f"cell{self._made}"
         log = f"kafka://{self._server('kafka').bootstrap}" if cell.log == "kafka" else None
         store = self._server("postgres").database() if cell.store == "postgres" else LOCAL_STORE
         if log or cell.store == "postgres":
-            return self._fresh(Site.build(folder, log, store), before)
-        key = tuple(" ".join(command) for command in before)
+            return self._fresh(Site.build(folder, log, store), before, edits)
+        key = tuple(" ".join(words) for words in (*before, *edits))
         if key not in self._ready:
             ready = Site.build(self._folder / f"ready{len(self._ready)}")
-            self._ready[key] = self._fresh(ready, before)
+            self._ready[key] = self._fresh(ready, before, edits)
         return Site.copy(self._ready[key], folder)
 
-    def _fresh(self, site: Site, before: tuple[tuple[str, ...], ...]) -> Site:
+    def _fresh(
+        self, site: Site, before: tuple[tuple[str, ...], ...], edits: tuple[tuple[str, str], ...]
+    ) -> Site:
+        for old, new in edits:
+            site.edit(old, new)
         site.produce(points(RECORDS))
         for command in before:
             site.ok(*command)
@@ -323,6 +351,53 @@ class Crash:
             at = {str(p): s.cursor.next for p, s in standings.items()}
         return at == self.site.expected(label)["cursor"]
 
+    def forward(self) -> None:
+        """The first epoch of a public topic, when all that it forwards is there."""
+        self.site = self.sites.get(self.cell, self.RUN)
+        self.site.edit(*PUBLIC)
+        self._die(*self.RUN)
+        self.site.ok(*self.RUN)
+        assert self._shown() == [(1, r) for r in self._physical("one")]
+
+    def appended(self) -> None:
+        """A promotion that appends: the old epoch ends, the new one shows everything."""
+        before = (self.RUN, ("replay", "total@two"), ("promote", "total@two"))
+        self.site = self.sites.get(self.cell, *before, edits=(PUBLIC,))
+        self._die(*self.RUN)
+        self.site.ok(*self.RUN)
+        old, new = ([(n, r) for r in self._physical(v)] for n, v in ((1, "one"), (2, "two")))
+        assert self._shown() == sorted([*old, *new], key=lambda r: (r[1]["partition"], r[0]))
+
+    def changed(self) -> None:
+        """A promotion that says what changes, and no more."""
+        before = (self.RUN, ("replay", "total@two"), ("promote", "total@two"))
+        self.site = self.sites.get(self.cell, *before, edits=CHANGED)
+        self._die(*self.RUN)
+        self.site.ok(*self.RUN)
+        old, new = (_last(self._physical(label)) for label in ("one", "two"))
+        assert old.keys() - new.keys() == {"3"}
+        shown = self._shown()
+        assert [r for n, r in shown if n == 1] == self._physical("one")
+        said = {r["key"]: r["value"] for n, r in shown if n == 2}
+        assert len(said) == len([r for n, r in shown if n == 2]), "a key was said twice"
+        wanted = {key: value for key, value in new.items() if old[key] != value}
+        assert said == wanted | {"3": None}
+
+    def _physical(self, label: str) -> list[dict[str, Any]]:
+        """Return what a version's own topic has, without its offsets."""
+        dump = self.site.topic_dump(f"{self.site.prefix}sums.{label}")
+        return [{k: v for k, v in record.items() if k != "offset"} for record in dump]
+
+    def _shown(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return the public topic: epoch, and the record as the version's own topic has it."""
+        found = []
+        for record in self.site.topic_dump(f"{self.site.prefix}sums"):
+            headers = dict(record["headers"])
+            epoch = int(headers.pop("playhead-epoch"))
+            plain = {k: v for k, v in record.items() if k != "offset"} | {"headers": headers}
+            found.append((epoch, plain))
+        return found
+
     def _public(self) -> list[list[Any]]:
         answered = self.site.json("query", "SELECT key, total, before, n FROM totals ORDER BY key")
         shown = answered["rows"]
@@ -345,6 +420,11 @@ class Crash:
         if pipeline == "quiet":
             del expected["topic"]
         assert self.site.found(pipeline, label) == expected
+
+
+def _last(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the last value of each key."""
+    return {record["key"]: record["value"] for record in records}
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)

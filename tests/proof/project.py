@@ -38,7 +38,7 @@ import playhead as ph
 app = ph.App("{app}")
 points = app.topic("{prefix}points", key="key", value={{"key": int, "x": float | None}})
 COLUMNS = {{"key": int, "total": float, "before": float | None, "n": int}}
-sums = app.topic("{prefix}sums", key="key", value=COLUMNS)
+sums = app.topic("{prefix}sums", key="key", value=COLUMNS, public=False)
 totals = app.table("totals", key="key", columns=COLUMNS)
 kept = app.table("kept", key="key", columns=COLUMNS)
 

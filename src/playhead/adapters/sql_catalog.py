@@ -11,7 +11,7 @@ import polars as pl
 
 from playhead.adapters.sql_database import Sql
 from playhead.adapters.sql_journal import now, write_note
-from playhead.adapters.sql_ledger import in_lock_order
+from playhead.adapters.sql_publications import begin_epochs, check_leases
 from playhead.adapters.sql_tables import create, drop, exists, read_pieces, read_rows, show
 from playhead.core.checkpoint import Cursor
 from playhead.errors import CheckpointConflict, Refused
@@ -120,6 +120,7 @@ class SqlCatalog:
             _check(self._sql, swaps)
             for swap in swaps:
                 self._change_stages(swap)
+                begin_epochs(self._sql, swap.public)
                 write_note(self._sql, "promoted", swap.head.name, swap.detail)
             self._sql.run("meta.changed")
         return [swap.epoch + 1 for swap in swaps]
@@ -176,10 +177,7 @@ class SqlMoment:
 
 def _check(sql: Sql, swaps: Sequence[Swap]) -> None:
     """Compare leases and cursors, and keep them as they are until the swap is done."""
-    leases = {name: epoch for swap in swaps for name, epoch in swap.leases.items()}
-    for name in in_lock_order(leases):
-        if sql.one("lease.lock", name=name) != (leases[name],):
-            raise CheckpointConflict(f"lease {name} was taken by another process")
+    check_leases(sql, {n: e for swap in swaps for n, e in swap.leases.items()})
     cursors = {version: at for swap in swaps for version, at in swap.cursors.items()}
     for version, wanted in sorted(cursors.items()):
         rows = sql.all("catalog.lock_cursors", version=version)

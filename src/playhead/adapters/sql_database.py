@@ -21,7 +21,7 @@ from playhead.core.schema import Column
 from playhead.errors import StoreFailed
 
 FOLDER = Path(__file__).parent / "sql"
-SHARED = ("schema", "ledger", "history", "catalog", "journal")
+SHARED = ("schema", "ledger", "history", "catalog", "journal", "publications")
 _HEAD = re.compile(r"^-- ([a-z_.]+) --\n((?:-- .*\n)+)", re.MULTILINE)
 _VALUE = re.compile(r"(?<!:):([a-z_]+)")
 

@@ -9,6 +9,7 @@ from playhead.adapters.sql_database import Database, Sql, check_format
 from playhead.adapters.sql_history import SqlHistory
 from playhead.adapters.sql_journal import SqlJournal
 from playhead.adapters.sql_ledger import SqlLedger
+from playhead.adapters.sql_publications import SqlPublications
 
 FORMAT = 2
 
@@ -29,6 +30,7 @@ class SqlStore:
         self.history = SqlHistory(sql)
         self.catalog = SqlCatalog(sql)
         self.journal = SqlJournal(sql)
+        self.publications = SqlPublications(sql)
 
     def close(self) -> None:
         """Let go of the connection; safe to call twice."""

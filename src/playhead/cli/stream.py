@@ -126,7 +126,7 @@ def run(
             }
             for r in outcome.pipelines
         ]
-        out(as_json({"pipelines": rows}))
+        out(as_json({"pipelines": rows, "public": [asdict(p) for p in outcome.published]}))
     else:
         headings = ("PIPELINE", "VERSION", "RECORDS", "TOPIC", "CURSOR")
         out(
@@ -135,6 +135,11 @@ def run(
                 [(*r.version.split("@"), r.records, r.topic, r.cursor) for r in outcome.pipelines],
             )
         )
+        if outcome.published:
+            shown = [
+                (p.topic, p.epoch, p.pipeline, p.version, p.records) for p in outcome.published
+            ]
+            out(table(("PUBLIC-TOPIC", "EPOCH", "PIPELINE", "VERSION", "RECORDS"), shown))
     if stopped:
         sys.exit(130)
 
@@ -142,11 +147,12 @@ def run(
 @click.command(epilog="Example: playhead status -o json")
 @shared
 def status(settings: Globals) -> None:
-    """Show every version: its stage, where it stands, and how far behind."""
+    """Show every version: its stage, where it stands, and how far behind; then public topics."""
+    from playhead.ops.shown import shown
     from playhead.ops.status import status as op
     from playhead.render import as_json, tabular
 
-    found = op(settings.project())
+    found, public = op(settings.project()), shown(settings.project())
     if settings.json:
         pipelines: dict[str, list[dict[str, Any]]] = {}
         for v in found:
@@ -154,7 +160,7 @@ def status(settings: Globals) -> None:
             content["cursor"] = {v.topic: list(v.cursor)} if v.topic else {}
             pipelines.setdefault(content.pop("pipeline"), []).append(content)
         rows = [{"pipeline": name, "versions": vs} for name, vs in pipelines.items()]
-        out(as_json({"pipelines": rows}))
+        out(as_json({"pipelines": rows, "public": [asdict(p) for p in public]}))
         return
     headings = (
         "PIPELINE", "VERSION", "STAGE", "GENERATION", "TOPIC", "CURSOR", "LAG",
@@ -169,6 +175,20 @@ def status(settings: Globals) -> None:
         for v in found
     ]  # fmt: skip
     out(tabular(settings.output, headings, lines))
+    if public and settings.output != "csv":
+        names = (
+            "PUBLIC-TOPIC", "EPOCH", "PIPELINE", "VERSION", "PART", "STAGE", "RECORDS", "SOURCE",
+            "CURSOR", "LAG", "GROUP", "RUNNING",
+        )  # fmt: skip
+        epochs = [
+            (
+                p.topic, p.epoch, p.pipeline, p.version, p.part, p.stage, p.records, p.source,
+                p.cursor or None, p.lag, p.group, p.running,
+            )
+            for p in public
+        ]  # fmt: skip
+        out("")
+        out(tabular(settings.output, names, epochs))
 
 
 def _note(found: VersionStatus) -> str | None:

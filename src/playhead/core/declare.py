@@ -13,8 +13,10 @@ from playhead.core.naming import (
     TOPIC_MAX,
     caller,
     check_distinct,
+    check_groups,
     check_key,
     check_options,
+    check_public,
     checked_name,
     checked_topic,
     function_name,
@@ -207,6 +209,8 @@ class App:
         partitions: int | None = None,
         config: Mapping[str, str] | None = None,
         tombstones: bool = False,
+        public: bool = True,
+        on_promote: Literal["append", "none", "changed"] = "append",
     ) -> Topic:
         """Declare a topic.
 
@@ -221,6 +225,11 @@ class App:
                 (``retention.ms=-1`` unless given).
             tombstones: Take a null value as a row: ``_tombstone`` true, its key from the message
                 key, its other columns null. Without it a null value is a bad record.
+            public: For an output: fill the topic itself, for readers outside, with what the live
+                version writes; without it there are only the versions' own topics.
+            on_promote: What readers of the public topic see of another version that becomes live:
+                ``"append"``: its whole history, appended; ``"none"``: what it makes from then on;
+                ``"changed"``: first the last value of each key that changes, and tombstones.
 
         Raises:
             DeclarationError: A name or a type cannot be used.
@@ -235,7 +244,10 @@ class App:
         keys = key_of(key)
         check_key(keys, schema, f"{where}: topic {name}")
         settings = tuple(sorted((config or {}).items()))
-        topic = Topic(name, keys, schema, partitions, settings, bool(tombstones))
+        check_public(on_promote, keys, f"{where}: topic {name}")
+        topic = Topic(
+            name, keys, schema, partitions, settings, bool(tombstones), bool(public), on_promote
+        )
         self.topics[name] = topic
         return topic
 
@@ -325,7 +337,8 @@ class App:
 
         Raises:
             DeclarationError: A pipeline lacks its function, two physical topics or groups are
-                equal for Kafka's metrics (``.`` and ``_`` are), or two pipelines write one table.
+                equal for Kafka's metrics (``.`` and ``_`` are), two pipelines write one table, or
+                a public topic that is corrected on a promotion.
         """
         for pipeline, where in self._pending:
             raise DeclarationError(
@@ -349,6 +362,14 @@ class App:
                     )
         check_distinct("topics", topics)
         check_distinct("groups", groups)
+        check_groups(self.topics, groups)
+        for topic in self.topics.values():
+            writers = [p.name for p in self.writers(topic)]
+            if topic.public and topic.on_promote != "append" and len(writers) > 1:
+                raise DeclarationError(
+                    f"topic {topic.name} has on_promote={topic.on_promote!r} and is written by "
+                    f"{' and '.join(writers)}: that takes one pipeline, or public=False"
+                )
 
 
 def _check_physical(version: Version, where: str) -> None:

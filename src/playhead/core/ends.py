@@ -12,6 +12,8 @@ class Topic:
     """A topic with its key and the columns of its values (None: bytes as they are).
 
     With ``tombstones`` a null value is a row that says its key is gone; else it is a bad record.
+    ``public`` and ``on_promote`` say what readers of the topic itself see; results do not depend
+    on them, and neither do fingerprints.
     """
 
     name: str
@@ -20,6 +22,8 @@ class Topic:
     partitions: int | None = None
     config: tuple[tuple[str, str], ...] = ()
     tombstones: bool = False
+    public: bool = True
+    on_promote: str = "append"
 
     def physical(self, label: str) -> str:
         """Return the topic that one version writes."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from playhead.core.epochs import CHANGED, POLICIES
 from playhead.core.schema import KEY_TYPES, RESERVED, Schema
 from playhead.errors import DeclarationError
 
@@ -47,6 +48,28 @@ def check_distinct(what: str, names: Iterable[tuple[str, str]]) -> None:
                 f"{what} {other[0]} ({other[1]}) and {name} ({owner}) are equal to Kafka's "
                 "metrics, which read '.' as '_': rename one"
             )
+
+
+def check_groups(topics: Iterable[str], groups: Iterable[tuple[str, str]]) -> None:
+    """Refuse a group that Kafka's metrics cannot tell from one of a public topic's publisher."""
+    for topic in topics:
+        ours = re.compile(re.escape(topic.replace(".", "_")) + r"_public_(\w+_)?e\d+(_\w+)?\Z")
+        for group, owner in groups:
+            if ours.match(group.replace(".", "_")):
+                raise DeclarationError(
+                    f"group {group} ({owner}) looks like one that fills the public topic {topic}: "
+                    "rename it"
+                )
+
+
+def check_public(on_promote: str, keys: tuple[str, ...], where: str) -> None:
+    """Refuse what a public topic cannot do."""
+    if on_promote not in POLICIES:
+        raise DeclarationError(
+            f"on_promote={on_promote!r}: {' or '.join(map(repr, POLICIES))}", where=where
+        )
+    if on_promote == CHANGED and not keys:
+        raise DeclarationError("on_promote='changed' corrects keys: it needs key=", where=where)
 
 
 def check_key(keys: tuple[str, ...], schema: Schema | None, where: str) -> None:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -49,6 +50,26 @@ class Outcome:
     delta: Slots
     counts: Counts = field(default_factory=Counts)
     dead: tuple[DeadLetter, ...] = ()
+
+
+class Calls(Protocol):
+    """What makes an outcome of records: a version's function, or a publisher."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The outputs, with their columns."""
+
+    @property
+    def shapes(self) -> Mapping[str, Mapping[str, pl.DataType]]:
+        """Columns of the slots of the last call."""
+
+    def call(self, records: Records, slots: Slots, generation: int) -> Outcome:
+        """Return what the records of one partition give, from a state.
+
+        Raises:
+            BadRecord: A record cannot be decoded.
+            FunctionFailed: The function raised, or returned what it must not.
+        """
 
 
 class Caller:

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Every point between two durable effects: of a batch, a snapshot, a restore, a rewind, a skip, a
-# swap. The crash matrix of the tests kills a process at each of them.
+# Every point between two durable effects: of a batch, a snapshot, a restore, a rewind, a skip, an
+# epoch of a public topic, a swap. The crash matrix of the tests kills a process at each of them.
 STEPS = (
     "computed",
     "begin",
@@ -37,6 +37,10 @@ STEPS = (
     "rewind stored",
     "group advised",
     "skip intent",
+    "before difference kept",
+    "after difference kept",
+    "before epoch over",
+    "after epoch over",
     "hold asked",
     "live stands",
     "head stands",

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from playhead.core.checkpoint import Cursor
+from playhead.core.naming import NAME
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.engine.task import Task
 from playhead.errors import (
@@ -43,7 +44,7 @@ def check_topics(log: Log, task: Task, source_ids: Collection[str]) -> None:
     safe = f"{name} and its results are unchanged."
     if topic is None:
         raise TopicGone(
-            f"topic {task.topic.name} does not exist any more",
+            f"topic {task.topic.name} does not exist any more: it was deleted",
             safe=safe,
             cure="Restore it from an archive, with its offsets and its id.",
         )
@@ -75,6 +76,8 @@ def check_output(version: str, found: TopicInfo | None, physical: str, known_id:
     cure = (
         f"playhead rewind {version} --to-earliest --execute publishes everything again; or give "
         "the code a new label, and replay that."
+        if NAME.match(version.partition("@")[0])
+        else "Restore it from an archive; or publish under another name, or not (public=False)."
     )
     if found is None:
         raise TopicGone(

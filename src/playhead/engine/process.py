@@ -69,6 +69,8 @@ def _process(
     generation, aside, keep_on = how
     if task.writers:
         records = upstream.fresh(records, generation.upstream)
+    if task.takes is not None:
+        records = task.takes(records)
     errors = {o: _line(aside[o]) for o in records.offsets if o in aside}
     good = records.where([o not in errors for o in records.offsets]) if errors else records
 

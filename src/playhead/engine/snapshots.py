@@ -15,8 +15,9 @@ def whole(store: Store, task: Task, seat: Seat) -> bytes:
 
     Only the holder of the partition's lease changes them; whoever stores this compares the cursor.
     """
-    row = next(r for r in store.catalog.versions() if r.name == task.version.name)
-    rows = {t.physical: store.catalog.rows(t, seat.place.partition) for t in row.tables}
+    recorded = [r for r in store.catalog.versions() if r.name == task.version.name]
+    tables = [t for r in recorded for t in r.tables]  # a publisher has none, and is no version
+    rows = {t.physical: store.catalog.rows(t, seat.place.partition) for t in tables}
     return pack(Content(seat.slots, rows))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from playhead.core.checkpoint import Checkpoint, Cursor
@@ -11,9 +11,10 @@ from playhead.core.declare import Version
 from playhead.core.lineage import Generation
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Rules
+from playhead.core.records import Records
 from playhead.core.scope import Scope
 from playhead.core.slots import Slots
-from playhead.engine.call import Caller
+from playhead.engine.call import Calls
 from playhead.ports import TopicInfo
 
 
@@ -36,6 +37,7 @@ class Task:
         outputs: Its physical topics, as they were when the task was made.
         writers: The app's versions that write the source, as ``pipeline@label``.
         rules: When snapshots are saved, and how long deltas are kept.
+        takes: Of a publisher: leaves out records that are none of its business.
         stage: The stage that it may run in, and no other; "" is whichever it has when a session
             begins.
         scope: The part of history that it makes anew, where it has the rest from ``base``.
@@ -44,7 +46,7 @@ class Task:
 
     app: str
     version: Version
-    caller: Caller
+    caller: Calls
     topic: TopicInfo
     partitions: int
     batch_records: int
@@ -55,6 +57,7 @@ class Task:
     outputs: tuple[TopicInfo, ...] = ()
     writers: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
+    takes: Callable[[Records], Records] | None = None
     stage: str = ""
     scope: Scope | None = None
     base: Task | None = None

@@ -38,7 +38,7 @@ def fresh(records: Records, starts: Upstream) -> Records:
     """Return the records that the writer's generations, as known, do not supersede."""
     keep = []
     for headers in records.headers:
-        found = _origin(headers)
+        found = origin(headers)
         keep.append(
             found is None or found.generation >= owner(starts.get(found.writer, ()), found.offset)
         )
@@ -57,7 +57,7 @@ def noted(task: Task, records: Records, slots: Slots) -> Slots:
         seen = {writer: (offset, generation) for writer, offset, generation in known.iter_rows()}
     touched = set()
     for i, headers in enumerate(records.headers):
-        found = _origin(headers)
+        found = origin(headers)
         if found is None:
             continue
         offset, generation = seen.get(found.writer, (-1, found.generation))
@@ -73,7 +73,7 @@ def noted(task: Task, records: Records, slots: Slots) -> Slots:
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class Origin:
     """What a record of a pipeline of the app says of itself.
 
     ``writer`` is ``pipeline@label[n]``; ``offset`` is that of the record that it was made from.
@@ -84,7 +84,8 @@ class _Origin:
     generation: int
 
 
-def _origin(headers: Headers) -> _Origin | None:
+def origin(headers: Headers) -> Origin | None:
+    """Return what a record of a pipeline of the app says of itself; None: it is none."""
     named = dict(headers)
     source = _SOURCE.search(named.get("playhead-source", b""))
     generation = named.get("playhead-generation", b"")
@@ -92,10 +93,10 @@ def _origin(headers: Headers) -> _Origin | None:
         return None
     pipeline, label = named.get("playhead-pipeline", b""), named.get("playhead-version", b"")
     writer = f"{pipeline.decode()}@{label.decode()}[{int(source[1])}]"
-    return _Origin(writer, int(source[2]), int(generation))
+    return Origin(writer, int(source[2]), int(generation))
 
 
-def _refusal(task: Task, where: str, found: _Origin) -> Refused:
+def _refusal(task: Task, where: str, found: Origin) -> Refused:
     writer = found.writer.partition("[")[0]
     return Refused(
         f"{task.version.name} keeps state, and has processed what {writer} made of offset "

@@ -186,7 +186,7 @@ class Worker:
             if session.member is not None:
                 session.member.ensure()
             batches = reader.read(self._most, IDLE_S)
-        if not batches:
+        if not batches or self._turned(session):
             return session.orders()
         orders, counts = run_batch(session, batches)
         summary.records += counts.records
@@ -195,6 +195,10 @@ class Worker:
         if self._pace:
             self.stop.wait(self._pace.spend(counts.records + counts.dead))
         return orders
+
+    def _turned(self, session: Session) -> bool:
+        """Look at a publisher's stage after reading: what it read may be a retired version's."""
+        return self.task.takes is not None and session.orders().stage != self.task.stage
 
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""

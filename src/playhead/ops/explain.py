@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from playhead.core.codec import TOMBSTONE
+from playhead.core.codec import TOMBSTONE, Decoder
 from playhead.core.declare import Table
 from playhead.core.lineage import Generation, Span, spans
 from playhead.core.offsets import OffsetRange, TopicPartition, record_place
@@ -332,7 +332,7 @@ def _owning(history: Sequence[Generation], offset: int, *, coming: bool) -> Gene
 def _key_of(task: Task, record: Records) -> dict[str, Any]:
     """Return the key's columns of the record; empty where it cannot be decoded, or has none."""
     try:
-        frame = task.caller.decoder.frame(record)
+        frame = Decoder(task.version.source).frame(record)
     except BadRecord:
         return {}
     return {name: frame[name][0] for name in task.version.source.key if name in frame.columns}

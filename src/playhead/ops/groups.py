@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from playhead.core.epochs import DIFFERENCE
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.targets import Target, resolve
 from playhead.errors import ConfigError, LogFailed, OffsetOutOfRange, PartlyDone, Refused
@@ -83,7 +84,8 @@ def _describe(log: Log, group: str) -> GroupStatus:
     lines = []
     for place, at in sorted(committed.items()):
         held = ends[place.topic].get(place.partition)
-        lines.append(PartitionStatus(place, at.offset, None if held is None else held.end))
+        end = None if held is None or DIFFERENCE.match(group) else held.end
+        lines.append(PartitionStatus(place, at.offset, end))
     return GroupStatus(log.describe_group(group), lines)
 
 

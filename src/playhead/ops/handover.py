@@ -14,7 +14,7 @@ from playhead.engine.hold import LOOK_S, Standing, held
 from playhead.engine.task import Task
 from playhead.engine.worker import Worker, ends
 from playhead.errors import CheckpointConflict, PlayheadError, PromotionRefused, Refused
-from playhead.ops import versions
+from playhead.ops import epochs, versions
 from playhead.ops.diff import Difference
 from playhead.ops.journal import now
 from playhead.ops.versions import Known
@@ -223,6 +223,9 @@ def _swap_of(job: Handover, pair: Pair, standing: Standing, found: Difference) -
             "diff": found.digest,
             "unexplained": found.unexplained,
         },
+        public=epochs.begun(
+            Known.read(job.project, job.store), job.log, job.store, pair.base, pair.head
+        ),
     )
 
 

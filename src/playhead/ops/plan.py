@@ -11,7 +11,7 @@ from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
 from playhead.core.ranges import Wanted
 from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
-from playhead.ops import bounds, chains, scopes, versions
+from playhead.ops import bounds, chains, epochs, scopes, versions
 from playhead.ops.saved import basis_of
 from playhead.ops.scopes import Stands
 from playhead.ops.survey import Surveyor
@@ -63,6 +63,7 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
         if version.name == live.name or (row is not None and row.stage == "retired"):
             continue  # a retired one comes back by rollback, or by a replay that names it
         part = of_chain(known, project, (log, store), version)
+        remarks += epochs.remarks(version)
         steps += part.steps
         refused += part.refused
         if not part.steps and not part.refused and row and row.stage == "shadow":

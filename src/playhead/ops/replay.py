@@ -119,7 +119,9 @@ def replay(
         PlanOutdated: The saved plan rests on what is not so any more.
     """
     if request.plan is not None and (request.follow or request.wanted.words):
-        raise ConfigError("a saved plan says where it begins and ends: leave --from, --to, --follow out")
+        raise ConfigError(
+            "a saved plan says where it begins and ends: leave --from, --to, --follow out"
+        )
     if request.follow and request.wanted.to is not None:
         raise ConfigError("--follow goes on behind live, and --to ends before it: say one of them")
     done: list[Replayed] = []

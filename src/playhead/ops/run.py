@@ -14,10 +14,11 @@ from playhead.engine.hold import LIVE
 from playhead.engine.task import Task
 from playhead.engine.worker import Summary, ends
 from playhead.errors import Refused
-from playhead.ops import versions
+from playhead.ops import epochs, publish, versions
 from playhead.ops.abreast import abreast
 from playhead.ops.journal import Recorded
 from playhead.ops.mirror import MirrorThread
+from playhead.ops.publish import Published, Publisher
 from playhead.ops.succession import Succession
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
@@ -49,10 +50,12 @@ class Outcome:
 
     Attributes:
         pipelines: One a version that ran, in the order in which they ended.
+        published: One an epoch of a public topic that was looked after.
         remarks: Sentences for the user, for example which version is declared and not replayed.
     """
 
     pipelines: list[Ran] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def add(self, task: Task, summary: Summary) -> None:
@@ -110,12 +113,25 @@ def run(
             say(remark)
         workers = [Recorded(t, project.open_log, project.open_store, tell, stop) for t in tasks]
         jobs = [Succession(project, worker, tell, say) for worker in workers]
+        publishers = [
+            Publisher(project, project.app, topic, name, tell, stop, request.accept_gap)
+            for topic, name in publish.publishers(
+                project.app, store, [t.version.pipeline for t in tasks]
+            )
+        ]
         with MirrorThread(project) as mirror:
             if request.until_caught_up:
-                _one_after_another(log, jobs, outcome)
+                _one_after_another(log, jobs, publishers, outcome)
             else:
-                works = {j.task.version.name: partial(j.run, outcome.add) for j in jobs}
+                works: dict[str, Callable[[], object]] = {
+                    j.task.version.name: partial(j.run, outcome.add) for j in jobs
+                }
+                works |= {
+                    f"{p.topic.name}.public.{p.pipeline}": partial(p.run, until_caught_up=False)
+                    for p in publishers
+                }
                 abreast(works, stop)
+        outcome.published += [one for p in publishers for one in p.published.values()]
         if mirror.failed is not None:
             say(str(mirror.failed))
     return outcome
@@ -143,6 +159,7 @@ def _tasks(
             continue
         row = _current(known, project, log, store, row)
         outcome.remarks += _remarks(known, pipeline, row)
+        epochs.begin(known, log, store, row)
         task = versions.task_of(known, project, log, row, accept_gap=request.accept_gap)
         tasks.append(replace(task, why=request.reason or "", stage=LIVE))
     return tasks
@@ -186,8 +203,13 @@ def _remarks(known: Known, pipeline: Pipeline, live: VersionRow) -> list[str]:
     ]
 
 
-def _one_after_another(log: Log, jobs: Sequence[Succession], outcome: Outcome) -> None:
+def _one_after_another(
+    log: Log, jobs: Sequence[Succession], publishers: Sequence[Publisher], outcome: Outcome
+) -> None:
     for job in jobs:
         job.run(outcome.add, lambda task: ends(log.retained(task.topic.name)))
+        for publisher in publishers:
+            if publisher.pipeline == job.task.version.pipeline:
+                publisher.run(until_caught_up=True)
         if job.stop.is_set():
             return

@@ -9,6 +9,7 @@ from playhead.core.lineage import Generation
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.journal import AuditRow, Journal, RunRow
 from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
+from playhead.ports.publications import Publications
 from playhead.ports.store import (
     Catalog,
     Cut,
@@ -45,6 +46,7 @@ __all__ = [
     "Move",
     "Orders",
     "Pointer",
+    "Publications",
     "Reader",
     "RunRow",
     "Snapshot",

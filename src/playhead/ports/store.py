@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from playhead.core.checkpoint import Cursor
+from playhead.core.epochs import Begun
 from playhead.core.lineage import Generation, Upstream
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts
@@ -15,6 +16,7 @@ from playhead.core.schema import Column, Schema
 from playhead.core.scope import Scope
 from playhead.ports.history import DeadLetter, History
 from playhead.ports.journal import Journal
+from playhead.ports.publications import Publications
 
 if TYPE_CHECKING:
     import polars as pl
@@ -260,6 +262,7 @@ class Swap:
         leases: Lease epochs that must be in the store.
         cursors: Cursors by version and partition that must be in the store.
         detail: For the audit.
+        public: The epochs of public topics that begin with it.
     """
 
     base: VersionRow
@@ -268,6 +271,7 @@ class Swap:
     leases: Mapping[str, int]
     cursors: Mapping[str, Mapping[int, Cursor]]
     detail: Mapping[str, object]
+    public: Sequence[Begun] = ()
 
 
 class Catalog(Protocol):
@@ -377,6 +381,10 @@ class Store(Protocol):
     @property
     def journal(self) -> Journal:
         """The journal."""
+
+    @property
+    def publications(self) -> Publications:
+        """The epochs of public topics."""
 
     def close(self) -> None:
         """Let go of connections; safe to call twice."""

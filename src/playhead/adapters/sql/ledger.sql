@@ -43,8 +43,10 @@ VALUES
   (:version, :topic, :partition, :number, :start, :gap_from, :upstream, :begun_at, :why);
 
 -- ledger.stage --
--- The stage of a version.
-SELECT stage FROM playhead__version WHERE pipeline = :pipeline AND label = :label;
+-- The stage of a version, or of an epoch of a public topic.
+SELECT stage FROM playhead__version WHERE pipeline = :pipeline AND label = :label
+UNION ALL
+SELECT stage FROM playhead__epoch WHERE publisher = :pipeline AND label = :label;
 
 -- lease.lock --
 -- The epoch of a lease, which nobody changes until the transaction ends.

@@ -38,6 +38,12 @@ CREATE TABLE IF NOT EXISTS playhead__run (
 CREATE TABLE IF NOT EXISTS playhead__audit (
   seq {serial}, at {text} NOT NULL, kind {text} NOT NULL, subject {text} NOT NULL,
   detail {blob} NOT NULL);
+CREATE TABLE IF NOT EXISTS playhead__epoch (
+  seq {serial}, publisher {text} NOT NULL, label {text} NOT NULL, stage {text} NOT NULL,
+  content {blob} NOT NULL, UNIQUE (publisher, label));
+CREATE TABLE IF NOT EXISTS playhead__difference (
+  name {text}, partition {int}, number {int}, content {blob} NOT NULL,
+  PRIMARY KEY (name, partition, number));
 CREATE TABLE IF NOT EXISTS playhead__diff (digest {text} PRIMARY KEY, content {blob} NOT NULL);
 
 -- meta.insert --
