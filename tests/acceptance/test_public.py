@@ -331,6 +331,62 @@ def test_it_goes_on_with_what_arrives_and_stops_cleanly(make_trip: MakeTrip) -> 
     assert [p["records"] for p in trip.run()["public"]] == [0]
 
 
+@pytest.mark.parametrize("policy", ["append", "changed", "none"])
+def test_a_promotion_beside_a_running_worker_is_followed_at_once(
+    make_trip: MakeTrip, policy: str
+) -> None:
+    trip = make_trip("local", 4)
+    declare(trip, on_promote=policy)
+    ready(trip)
+    with trip.running(PLAYHEAD_BATCH_RECORDS="50"):
+        trip.ingest_again()
+        trip.ok("promote", "distance@km")
+        trip.ingest_again()
+        wait_for(lambda: lags(trip) == [0], "the new epoch to catch up")
+    assert [p["records"] for p in trip.run()["public"]] == [0]
+    in_order(trip)
+    source = sorted((r["partition"], r["offset"]) for r in trip.records("raw_trackpoints"))
+    if policy == "append":
+        assert of_epoch(trip, 2) == source
+    else:
+        shown = of_epoch(trip, 1) + of_epoch(trip, 2)
+        assert sorted(shown if policy == "none" else set(shown)) == source
+    if policy != "none":
+        assert compacted(trip, PUBLIC) == compacted(trip, f"{PUBLIC}.km")
+
+
+def lags(trip: Trip) -> list[int | None]:
+    """Return how far the epochs that are not over are behind; also while live is."""
+    status = trip.json("status")
+    live = [v["lag"] for p in status["pipelines"] for v in p["versions"] if v["stage"] == "live"]
+    open_now = [s["lag"] for s in status["public"] if s["stage"] != "over"]
+    return open_now if live == [0] else live
+
+
+def test_keys_of_several_columns_are_corrected_too(make_trip: MakeTrip) -> None:
+    trip = make_trip("local", 4)
+    trip.edit(f'"{PUBLIC}", key="track_id"', f'"{PUBLIC}", key=["track_id", "id"]')
+    declare(trip, on_promote="changed")
+    ready(trip)
+    trip.ok("promote", "distance@km")
+    before, after = compacted(trip, f"{PUBLIC}.miles"), compacted(trip, f"{PUBLIC}.km")
+    changed = sum(before[key] != after[key] for key in after)
+    assert 600 < changed < len(after) == 681
+    assert [p["records"] for p in trip.run()["public"]] == [0, changed]
+    assert compacted(trip, PUBLIC) == after
+
+
+def test_records_without_a_key_of_their_own_stay_in_their_partition(make_trip: MakeTrip) -> None:
+    trip = make_trip("local", 4)
+    trip.edit(f'"{PUBLIC}", key="track_id"', f'"{PUBLIC}"')
+    trip.run()
+    own = [(r["partition"], r["offset"], r["key"]) for r in trip.records(f"{PUBLIC}.miles")]
+    assert sorted((r["partition"], r["offset"], r["key"]) for r in trip.records(PUBLIC)) == sorted(
+        own
+    )
+    assert {partition for partition, *_ in own} == {0, 1, 2, 3}
+
+
 def test_its_group_moved_back_by_hand_shows_the_epoch_again(make_trip: MakeTrip) -> None:
     trip = make_trip("local", 1)
     trip.run()

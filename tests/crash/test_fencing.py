@@ -82,3 +82,32 @@ def holds_a_file(trip: Trip) -> bool:
 
 def said(folder: Path) -> str:
     return (folder / "background.log").read_text()
+
+
+def test_a_frozen_publisher_says_nothing_behind_the_next_epoch(make_trip: MakeTrip) -> None:
+    trip = make_trip("local", 1)
+    shown = 'value={"id": int, "track_id": int, "distance": float}'
+    trip.edit(shown, f"{shown}, public=False")
+    trip.run()
+    trip.ok("replay", "distance@km")
+    trip.edit(", public=False", "")
+    worker = trip.start("run", **SMALL, PLAYHEAD_CRASH="computed:3:SIGSTOP")
+    try:
+        wait_for(lambda: frozen(worker), "the publisher to freeze")
+        while holds_a_file(trip):
+            worker.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+            worker.send_signal(signal.SIGSTOP)
+            wait_for(lambda: frozen(worker), "the publisher to freeze")
+        wait_for(lambda: trip.cli("promote", "distance@km").code == 0, "the promotion")
+        wait_for(lambda: trip.cli("run", "--until-caught-up").code == 0, "a takeover")
+        before = trip.records("distance_calcs")
+        worker.send_signal(signal.SIGCONT)
+        assert worker.wait(30) == 3, said(trip.folder)
+        assert "Traceback" not in said(trip.folder)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert trip.records("distance_calcs") == before
+    epochs = [headers(r)["playhead-epoch"] for r in before]
+    assert epochs == ["1"] * 100 + ["2"] * 681, "two batches, and then the history of the next"
