@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from playhead.core.offsets import OffsetRange
+from playhead.core.ranges import moment
 from playhead.ops.diff import Difference
 from playhead.ops.report import Ran, Report, Stretch
-from playhead.render import cell, markdown, moment
+from playhead.render import cell, markdown
 from playhead.render_diff import difference_content, verdict
 from playhead.render_look import entry_content
 

@@ -189,6 +189,35 @@ def test_a_promotion_may_leave_the_past_alone_without_gap_or_overlap(
     assert sorted(p[3:] for p in published(trip)) == sorted(source)
 
 
+def test_an_epoch_ends_where_its_topic_ended_whatever_is_written_to_it_later(
+    make_trip: MakeTrip,
+) -> None:
+    trip = make_trip("local", 1)
+    declare(trip, on_promote="none")
+    ready(trip)
+    for swap in (("promote", "distance@km"), ("rollback", "distance")):
+        trip.edit("on_promote='none'", "on_promote='none', public=False")
+        trip.ingest_again()
+        trip.run()  # nobody forwards it
+        trip.edit("on_promote='none', public=False", "on_promote='none'")
+        if swap[0] == "promote":
+            trip.ok("replay", "distance@km")
+        trip.ok(*swap)
+    trip.ingest_again()
+    # The rollback has made miles write what km was live for: that is no record of epoch 1.
+    assert len(trip.records(f"{PUBLIC}.miles")) == 3 * 681
+    ran = trip.run()["public"]
+    assert [(p["epoch"], p["version"], p["records"]) for p in ran] == [
+        (1, "miles", 681),
+        (2, "km", 681),
+        (3, "miles", 681),
+    ]
+    assert of_epoch(trip, 1) + of_epoch(trip, 2) + of_epoch(trip, 3) == [
+        (0, offset) for offset in range(4 * 681)
+    ]
+    in_order(trip)
+
+
 def test_what_the_publisher_has_not_said_yet_is_not_said_after_an_append(
     make_trip: MakeTrip,
 ) -> None:

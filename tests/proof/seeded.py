@@ -1,4 +1,4 @@
-"""Eleven seeded bugs: each is put into a copy of the tree, and the test that it names turns red.
+"""Seeded bugs: each is put into a copy of the tree, and the test that it names turns red.
 
 ``python tests/proof/seeded.py [NAME…]`` runs them, or those that are named. A bug is a pair of
 texts, old and new, in one file; a text that is no longer there is an error: the bug then has to be
@@ -26,6 +26,7 @@ COPIED = ("src", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "docs")
 MATRIX = "tests/crash/test_matrix.py::test_a_process_killed_there_leaves_no_trace"
 TABLE = "tests/acceptance/test_rewind_table.py::test_a_rewind_to_every_offset_equals_a_fresh_pass"
 PROGRAMS = "tests/property/test_programs.py::"
+PUBLIC = "tests/acceptance/test_public.py::test_"
 ALONE = f"{PROGRAMS}test_a_replay_leaves_live_alone_and_a_topic_made_again_is_refused"
 
 
@@ -154,6 +155,47 @@ BUGS = (
             ),
         ),
         ALONE,
+    ),
+    Bug(
+        "forward what lies before the swap",
+        "engine/publisher.py",
+        (("(found.offset >= begins) == late", "(late or found.offset >= begins) == late"),),
+        f"{PUBLIC}a_promotion_may_leave_the_past_alone_without_gap_or_overlap[local]",
+    ),
+    Bug(
+        "forward what a rewind superseded",
+        "ops/publish.py",
+        (("writers=(epoch.writer,) if not epoch.difference else ()", "writers=()"),),
+        f"{PUBLIC}a_rewind_of_live_shows_its_new_generation",
+    ),
+    Bug(
+        "an epoch ends where its topic ends by now",
+        "ops/publish.py",
+        (
+            (
+                "epoch.ends if epoch.stage == ENDING else epoch.sizes",
+                "(\n                ends(log.retained(task.topic.name)) if epoch.stage == ENDING "
+                "else epoch.sizes\n            )",
+            ),
+        ),
+        f"{PUBLIC}an_epoch_ends_where_its_topic_ended_whatever_is_written_to_it_later",
+    ),
+    Bug(
+        "no tombstones for keys that a version lacks",
+        "engine/publisher.py",
+        (("sorted(base.keys() - head.keys())", "()"),),
+        f"{PUBLIC}a_promotion_may_publish_only_what_changes[local-1]",
+    ),
+    Bug(
+        "an epoch is over without its start sequence",
+        "ops/publish.py",
+        (
+            (
+                "                self._end(log, store, epoch, task)\n                return True\n",
+                "                store.publications.over(epoch, {})\n                return True\n",
+            ),
+        ),
+        "tests/crash/test_fencing.py::test_a_frozen_publisher_says_nothing_behind_the_next_epoch",
     ),
 )
 

@@ -20,6 +20,8 @@ from playhead.ops.versions import topic_config
 from playhead.ports import Log, Store, TopicInfo
 from playhead.project import Project
 
+LOOK_S = 1.0
+
 
 @dataclass(slots=True)
 class Published:
@@ -78,7 +80,10 @@ class Publisher:
                     if (e.of.topic, e.of.pipeline) == (self.topic.name, self.pipeline)
                     and e.stage != OVER
                 ]
-            if not waiting or not self._turn(waiting[0], until_caught_up=until_caught_up):
+            if not waiting:
+                if until_caught_up or self.stop.wait(LOOK_S):
+                    return  # else a promotion may begin an epoch: of a topic that is new, say
+            elif not self._turn(waiting[0], until_caught_up=until_caught_up):
                 return
 
     def _turn(self, epoch: Epoch, *, until_caught_up: bool) -> bool:
@@ -185,13 +190,18 @@ def _idle(log: Log, store: Store, task: Task, bound: Mapping[int, int]) -> bool:
     return at == bound == group
 
 
-def publishers(app: App, store: Store, pipelines: Sequence[str]) -> list[tuple[Topic, str]]:
-    """Return the public topics of these pipelines that have something to show, or to end."""
-    found = []
-    for epoch in store.publications.epochs():
-        topic = app.topics.get(epoch.of.topic)
-        one = (epoch.of.topic, epoch.of.pipeline)
-        shown = topic is not None and topic.public and epoch.of.pipeline in pipelines
-        if topic is not None and shown and epoch.stage != OVER and one not in found:
-            found.append(one)
-    return [(app.topics[topic], pipeline) for topic, pipeline in found]
+def publishers(
+    app: App, store: Store, pipelines: Sequence[str], *, until_caught_up: bool
+) -> list[tuple[Topic, str]]:
+    """Return the public topics of these pipelines that have something to show, or to end.
+
+    Without ``until_caught_up`` also those of versions that may be promoted meanwhile.
+    """
+    found = [(e.of.topic, e.of.pipeline) for e in store.publications.epochs() if e.stage != OVER]
+    if not until_caught_up:
+        found += [(t.name, v.pipeline) for v in app.versions() for t in v.topics]
+    return [
+        (app.topics[topic], pipeline)
+        for topic, pipeline in dict.fromkeys(found)
+        if topic in app.topics and app.topics[topic].public and pipeline in pipelines
+    ]

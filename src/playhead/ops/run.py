@@ -116,7 +116,10 @@ def run(
         publishers = [
             Publisher(project, project.app, topic, name, tell, stop, request.accept_gap)
             for topic, name in publish.publishers(
-                project.app, store, [t.version.pipeline for t in tasks]
+                project.app,
+                store,
+                [t.version.pipeline for t in tasks],
+                until_caught_up=request.until_caught_up,
             )
         ]
         with MirrorThread(project) as mirror:
