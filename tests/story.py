@@ -10,8 +10,9 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import psycopg
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from forked import NOT_FORKED, Command
 from playhead.cli.main import cli
 from playhead.demo import prepare
 from servers import postgres_sql
@@ -79,18 +81,30 @@ class Trip:
         """Run one command to its end, in this process where that makes no difference."""
         if not self.spawn and OF_A_PROCESS.isdisjoint({**self.env, **env}):
             return self._inside(args, stdin, {**self.env, **env})
-        done = subprocess.run(
-            [COMMAND, *args, "--log", self.log, "--store", self.store],
-            cwd=self.folder,
-            env={**os.environ, **self.env, **env},
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=300,
-        )
-        result = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
-        assert "Traceback" not in result.err, result.err
-        return result
+        return self._apart(args, stdin, {**self.env, **env})
+
+    def _apart(self, args: tuple[str, ...], stdin: bytes | None, env: dict[str, str]) -> Done:
+        where = ("--log", self.log, "--store", self.store)
+        with tempfile.TemporaryDirectory() as folder:
+            given, *told = (Path(folder) / name for name in ("stdin", "stdout", "stderr"))
+            given.write_bytes(stdin or b"")
+            if self.spawn or not NOT_FORKED.isdisjoint(env):
+                code = self._spawned([COMMAND, *args, *where], env, (given, *told))
+            else:
+                command = Command([*args, *where], self.folder, env, (given, told[0], told[1]))
+                code = command.wait(300)
+            out, err = (path.read_text() for path in told)
+        assert "Traceback" not in err, err
+        return Done(code, out, err)
+
+    def _spawned(self, command: list[str], env: dict[str, str], files: Sequence[Path]) -> int:
+        """Run what is installed."""
+        with files[0].open("rb") as stdin, files[1].open("wb") as out, files[2].open("wb") as err:
+            done = subprocess.run(
+                command, cwd=self.folder, env={**os.environ, **env},
+                stdin=stdin, stdout=out, stderr=err, check=False, timeout=300,
+            )  # fmt: skip
+        return done.returncode
 
     def _inside(self, args: tuple[str, ...], stdin: bytes | None, env: dict[str, str]) -> Done:
         sys.modules.pop("vehicles", None)  # a command of its own would load it anew
@@ -173,7 +187,7 @@ class Trip:
         module.write_text(text.replace(old, new))
 
     @contextmanager
-    def running(self, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, **env: str) -> Iterator[Command]:
         """Run what is live in the background, until the block ends."""
         process = self.start("run", **env)
         try:
@@ -184,23 +198,18 @@ class Trip:
                 process.send_signal(signal.SIGTERM)
             process.wait(timeout=30)
 
-    def _holds_lease(self, process: subprocess.Popen[bytes]) -> bool:
+    def _holds_lease(self, process: Command) -> bool:
         assert process.poll() is None, "the worker ended"
         done = self.cli("status", "-o", "json")
         return done.code == 0 and any(
             v["running"] for p in done.json["pipelines"] for v in p["versions"]
         )
 
-    def start(self, *args: str, **env: str) -> subprocess.Popen[bytes]:
+    def start(self, *args: str, **env: str) -> Command:
         """Start one command in the background."""
-        with (self.folder / "background.log").open("ab") as log:
-            return subprocess.Popen(
-                [COMMAND, *args, "--log", self.log, "--store", self.store],
-                cwd=self.folder,
-                env={**os.environ, **self.env, **env},
-                stdout=log,
-                stderr=log,
-            )
+        told = self.folder / "background.log"
+        where = ("--log", self.log, "--store", self.store)
+        return Command([*args, *where], self.folder, {**self.env, **env}, (None, told, told))
 
 
 def wait_for(holds: Any, what: str, timeout_s: float = 120.0) -> None:

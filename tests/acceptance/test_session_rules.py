@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
+from forked import Command
 from servers import KafkaServer
 from situations import GONE, GROUPS, UNTIL, Scene, points, totals, touch
 from story import Done, wait_for
@@ -167,7 +168,7 @@ def test_a_witness_is_not_reset(make_scene: MakeScene, log: str) -> None:
 # --- what an ended assignment computed -----------------------------------------------------------
 
 
-def frozen(process: subprocess.Popen[bytes]) -> bool:
+def frozen(process: Command) -> bool:
     assert process.poll() is None, "the worker ended"
     asked = ["ps", "-o", "stat=", "-p", str(process.pid)]
     return subprocess.run(asked, capture_output=True, check=True).stdout.startswith(b"T")

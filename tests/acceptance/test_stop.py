@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from subprocess import Popen
 
 import oracle
+from forked import Command
 from story import Trip, headers, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
@@ -36,11 +36,11 @@ class Case:
     cursor: int
     text: str
 
-    def start(self) -> Popen[bytes]:
+    def start(self) -> Command:
         (self.trip.folder / "begun").unlink(missing_ok=True)
         return self.trip.start(*self.command, **SMALL)
 
-    def stop(self, process: Popen[bytes]) -> float:
+    def stop(self, process: Command) -> float:
         """Stop it once a slow batch has begun; return when."""
         wait_for((self.trip.folder / "begun").exists, "a slow batch to begin")
         assert process.poll() is None
@@ -51,7 +51,7 @@ class Case:
             process.send_signal(signal.SIGINT)
         return time.monotonic()
 
-    def check(self, process: Popen[bytes], stopped: float) -> None:
+    def check(self, process: Command, stopped: float) -> None:
         assert process.wait(max(0.0, stopped + self.within_s - time.monotonic())) == 130
         said = (self.trip.folder / "background.log").read_text()
         assert self.text in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def test_a_broker_that_is_killed_is_waited_for(
         try:
             for file in (told, told_idle):
                 wait_for(lambda file=file: WAITS in file.read_text(), f"{file} to say so", 100)
-            stopped.terminate()  # a stop reaches a worker that waits
+            stopped.send_signal(signal.SIGTERM)  # a stop reaches a worker that waits
             assert stopped.wait(10) == 130
             away = idle.cli("run", "--until-caught-up")  # a command that only begins does not wait
             assert (away.code, "did not answer" in away.err) == (5, True)

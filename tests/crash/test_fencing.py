@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import oracle
+from forked import Command
 from story import Trip, headers, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
@@ -24,7 +25,7 @@ CASES = [
 ]
 
 
-def frozen(process: subprocess.Popen[bytes]) -> bool:
+def frozen(process: Command) -> bool:
     asked = ["ps", "-o", "stat=", "-p", str(process.pid)]
     assert process.poll() is None, "the worker ended"
     return subprocess.run(asked, capture_output=True, check=True).stdout.startswith(b"T")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from forked import Command
 from proof import figures
 from proof.project import Site, once, points
 from servers import KafkaServer
@@ -100,10 +100,10 @@ class Victim:
         figures.count("random kills", f"{what}: published and not stored", self.lost)
 
 
-def _kill(worker: subprocess.Popen[bytes]) -> None:
+def _kill(worker: Command) -> None:
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    assert worker.returncode == -signal.SIGKILL
+    assert worker.poll() == -signal.SIGKILL
 
 
 @pytest.mark.timeout(1200)
@@ -148,7 +148,7 @@ if figures.LONG:  # in `make test` one kill is enough: tests/crash/test_away.py
                 assert worker.poll() is None
                 server.start()
                 assert victim.cursor() < victim.end()
-            worker.terminate()
+            worker.send_signal(signal.SIGTERM)
             assert worker.wait(60) == 130
             victim.kills = 3
             victim.finish("broker killed, sqlite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_a_database_killed_under_a_worker_comes_back_and_nothing_is_lost_or_doub
             assert stopped_at < 681, "the kill did not hit between first and last commit"
             open_batches += published(trip) > stopped_at
         wait_for(lambda: trip.cursor() == 681, "it to catch up")
-        worker.terminate()
+        worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 130
     finally:
         worker.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import sys
 import threading
@@ -130,7 +131,7 @@ def test_a_locked_file_is_waited_for(make_trip: MakeTrip) -> None:
         for trip in trips.values():
             wait_for(lambda trip=trip: trip.cursor() == 681, "it to go on")
         for name, trip in trips.items():
-            workers[name].terminate()
+            workers[name].send_signal(signal.SIGTERM)
             assert workers[name].wait(20) == 130
             said = (trip.folder / "background.log").read_text()
             assert said.count("goes on by itself") == said.count("going on") == 1

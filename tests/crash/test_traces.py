@@ -39,6 +39,7 @@ from pathlib import Path
 import pytest
 
 import oracle
+from forked import Command
 from servers import KafkaServer
 from story import Trip, headers, wait_for
 
@@ -53,7 +54,7 @@ class Scene:
     """A project whose worker was killed or frozen where the trace says."""
 
     trip: Trip
-    worker: subprocess.Popen[bytes]
+    worker: Command
 
     def frozen(self) -> bool:
         asked = ["ps", "-o", "stat=", "-p", str(self.worker.pid)]
