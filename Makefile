@@ -8,7 +8,7 @@ FIGURES := .cache/proof.jsonl
 PROOFS := tests/property/test_programs.py tests/crash/test_kill.py tests/crash/test_matrix.py \
   tests/acceptance/test_rewind_table.py tests/acceptance/test_restart_rows.py tests/acceptance/test_diff_large.py \
   tests/acceptance/test_dead_letters.py tests/model/test_publisher.py \
-  tests/property/test_replay_laws.py tests/property/test_plan_applied.py
+  tests/property/test_replay_laws.py tests/property/test_plan_applied.py tests/acceptance/test_cycles.py
 
 .PHONY: demo test test-long seeded lint lock clean
 

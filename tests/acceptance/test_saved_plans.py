@@ -38,7 +38,8 @@ def save(trip: Trip) -> None:
 
 def stands(trip: Trip) -> dict[str, int]:
     """Return the cursors by version."""
-    return dict(trip.sql("SELECT version, next FROM playhead__cursor"))
+    rows = trip.sql("SELECT version, next FROM playhead__cursor")
+    return {version: at for version, at in rows if ".public@" not in version}
 
 
 def kinds(trip: Trip) -> list[str]:

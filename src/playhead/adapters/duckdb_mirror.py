@@ -29,6 +29,8 @@ from playhead.ports import Cut, TableRow, VersionRow, shown_columns
 
 logger = logging.getLogger("playhead.mirror")
 
+# One table after another is copied: a second thread costs more to make than it helps.
+_ALONE: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -128,7 +130,7 @@ def _clear(path: Path) -> None:
 
 
 def _check_ours(path: Path) -> None:
-    if not path.is_file():
+    if not path.is_file() or inspect(path) is not None:
         return
     try:
         with closing(duckdb.connect(str(path), read_only=True, config=_CLOSED)) as connection:
@@ -149,7 +151,7 @@ def _check_ours(path: Path) -> None:
 def _write(path: Path, cut: Cut) -> None:
     # DuckDB reads through pyarrow where that is installed, which warns of polars' nested buffers.
     os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "reallocate")
-    connection = duckdb.connect(str(path))
+    connection = duckdb.connect(str(path), config=_ALONE)
     try:
         for physical, rows in cut.rows.items():
             connection.register("incoming", _Stream(_plain(rows)))
@@ -213,10 +215,28 @@ def _zoneless(dtype: pl.DataType) -> pl.DataType:
     return dtype
 
 
+_read: dict[Path, tuple[tuple[int, int, int], Built | None]] = {}
+
+
 def inspect(path: Path) -> Built | None:
-    """Return what the mirror says of itself, or None when there is no readable one."""
-    if not path.exists() or path.with_name(path.name + ".wal").exists():
+    """Return what the mirror says of itself, or None when there is no readable one.
+
+    To open a DuckDB file takes 25 ms, and this is asked often: a file that was read before, and is
+    the same one, is not opened again.
+    """
+    try:
+        found = path.stat()
+    except OSError:
         return None
+    if path.with_name(path.name + ".wal").exists():
+        return None
+    same = (found.st_ino, found.st_mtime_ns, found.st_size)
+    if path not in _read or _read[path][0] != same:
+        _read[path] = (same, _inspected(path))
+    return _read[path][1]
+
+
+def _inspected(path: Path) -> Built | None:
     try:
         connection = duckdb.connect(str(path), read_only=True, config=_CLOSED)
     except duckdb.Error:

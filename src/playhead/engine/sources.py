@@ -48,6 +48,11 @@ class Sources:
         self._places = tuple(p.resolve() for p in (root, *beside))
         self._texts: dict[str, str | None] = {}
 
+    @property
+    def texts(self) -> dict[str, str | None]:
+        """What was answered so far, by module."""
+        return dict(self._texts)
+
     def __call__(self, module: str) -> str | None:
         """Return the source of one of the user's modules; None for any other.
 
@@ -146,11 +151,25 @@ def _code(version: Version, sources: Sources) -> dict[str, str]:
     own = [f for f in functions if sources(_module_of(f)) is not None]
     code: dict[str, str] = {}
     for number, function in enumerate(own or functions[:1]):
-        at = function.__code__
-        parts = pure.code_of(_module_of(function), at.co_qualname, at.co_firstlineno, sources)
+        parts = _walked(function, sources)
         code |= {f"{number} {name}": part for name, part in parts.items()}
         code[f"{number} closes over"] = _closed_over(function)
     return code
+
+
+_Asked = tuple[str, str, int]
+_walks: dict[_Asked, tuple[dict[str, str | None], dict[str, str]]] = {}
+
+
+def _walked(function: FunctionType, sources: Sources) -> dict[str, str]:
+    """Return what `code_of` finds; it is found once as long as all that it read stays the same."""
+    at = function.__code__
+    asked = (_module_of(function), at.co_qualname, at.co_firstlineno)
+    read, parts = _walks.get(asked, ({}, {}))
+    if not read or any(sources(module) != text for module, text in read.items()):
+        parts = pure.code_of(*asked, sources)
+        _walks[asked] = (sources.texts, parts)
+    return parts
 
 
 def _functions(function: object) -> list[FunctionType]:

@@ -14,6 +14,7 @@ from playhead.project import Project
 if TYPE_CHECKING:
     from playhead.adapters.duckdb_mirror import Built
 
+FIRST_PAUSE_S = 0.5
 PAUSE_S = 2.0
 PAUSE_BUILDS = 10
 WAIT_S = 30.0
@@ -64,7 +65,7 @@ class MirrorThread(Beside):
 
     def __init__(self, project: Project) -> None:
         """Build the mirror of this project."""
-        super().__init__("mirror", project.open_store, 0.0)
+        super().__init__("mirror", project.open_store, FIRST_PAUSE_S)
         self._project = project
 
     def turn(self, store: Store) -> float:
