@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 import browser
 from proof import figures
-from servers import KafkaServer, PostgresServer
+from servers import KafkaServer, PostgresServer, SharedKafka
 from story import LOCAL_STORE, Trip
 
+BROKER = pytest.StashKey[Path]()
 # A machine that does something else meanwhile is slow, not wrong.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
@@ -31,13 +34,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"NOT CHECKED: {browser.MISSING}", yellow=True)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose where the broker is that all processes of the session share."""
+    of_a_worker = getattr(config, "workerinput", None)
+    scratch = of_a_worker["broker"] if of_a_worker else tempfile.mkdtemp(prefix="playhead-kafka-")
+    config.stash[BROKER] = Path(scratch)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where that is."""
+    node.workerinput["broker"] = str(node.config.stash[BROKER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the broker with the process that began the session."""
+    if not hasattr(config, "workerinput") and BROKER in config.stash:
+        SharedKafka.end(config.stash[BROKER])
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """A real Kafka broker of its own for the whole test session."""
-    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
-    server.start()
-    yield server
-    server.stop()
+def kafka(pytestconfig: pytest.Config) -> KafkaServer:
+    """A real Kafka broker, one for the whole test session."""
+    return SharedKafka(pytestconfig.stash[BROKER])
 
 
 @pytest.fixture(scope="session")

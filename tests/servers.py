@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -179,6 +180,42 @@ class KafkaServer:
         if done.returncode:
             raise RuntimeError(f"{main_class} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+
+_OUTLIVES_US: list[KafkaServer] = []
+
+
+class SharedKafka(KafkaServer):
+    """One broker for all processes of a test session: whoever needs it first starts it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Find the broker that belongs to ``folder``, or start it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = folder / "broker.json"
+            if not told.exists():
+                first = KafkaServer(folder)
+                first.start()
+                _OUTLIVES_US.append(first)
+                told.write_text(json.dumps({"pid": first.pid, "port": first.port}))
+        found = json.loads(told.read_text())
+        self.folder, self._jars, self.port = folder, kafka_jars(), found["port"]
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self._pid: int = found["pid"]
+
+    @property
+    def pid(self) -> int:
+        """The broker's process id."""
+        return self._pid
+
+    @staticmethod
+    def end(folder: Path) -> None:
+        """Kill the broker that belongs to ``folder``, if one was needed, and remove its files."""
+        told = folder / "broker.json"
+        if told.exists():
+            os.kill(json.loads(told.read_text())["pid"], signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def postgres_programs() -> Path:

@@ -27,6 +27,7 @@ from servers import KafkaServer
 
 GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 T0 = 1_400_000_000_000
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
 _numbers = itertools.count(1)
 
 
@@ -38,12 +39,12 @@ def log(kafka: KafkaServer) -> Iterator[KafkaLog]:
 
 @pytest.fixture
 def topic(log: KafkaLog) -> str:
-    return log.create_topic(f"k.{next(_numbers)}", 1, {"retention.ms": "-1"}).name
+    return log.create_topic(f"k.{PROCESS}{next(_numbers)}", 1, {"retention.ms": "-1"}).name
 
 
 @pytest.fixture
 def group() -> str:
-    return f"k-group-{next(_numbers)}"
+    return f"k-group-{PROCESS}{next(_numbers)}"
 
 
 def records_for(topic: str, *values: bytes) -> Outgoing:
@@ -129,8 +130,8 @@ def test_a_recreated_topic_has_another_id(kafka: KafkaServer, log: KafkaLog, top
 
 
 def test_a_record_that_the_broker_refuses_fails_by_name(log: KafkaLog, group: str) -> None:
-    source = log.create_topic(f"k.{next(_numbers)}", 1, {}).name
-    small = log.create_topic(f"k.{next(_numbers)}", 1, {"max.message.bytes": "1000"}).name
+    source = log.create_topic(f"k.{PROCESS}{next(_numbers)}", 1, {}).name
+    small = log.create_topic(f"k.{PROCESS}{next(_numbers)}", 1, {"max.message.bytes": "1000"}).name
     assert log.topic(small).config["max.message.bytes"] == "1000"
     with closing(log.join(group, source)) as member:
         member.begin_publishing(f"id-{group}")
@@ -201,7 +202,7 @@ def test_group_metadata_of_an_ended_assignment_commits_nothing(
     kafka: KafkaServer, log: KafkaLog, group: str
 ) -> None:
     # A worker that was frozen: it has not heard of the rebalance when it wakes inside publish.
-    topic = log.create_topic(f"k.{next(_numbers)}", 2, {}).name
+    topic = log.create_topic(f"k.{PROCESS}{next(_numbers)}", 2, {}).name
     first = log.join(group, topic)
     first.begin_publishing(f"id-{group}")
     first.publish([], {0: Committed(1, "first")})

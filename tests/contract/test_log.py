@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from playhead.ports import Appender, Log, Member, Reader
 T0 = 1_400_000_000_000  # 2014: old records have to stay, too
 NOBODYS = "nobody-made-this"
 FOREVER = {"retention.ms": "-1"}
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
 _numbers = itertools.count(1)
 
 
@@ -33,12 +35,12 @@ class World:
     open: Callable[[], Log]
 
     def topic(self, partitions: int = 1) -> str:
-        name = f"topic.{next(_numbers)}"
+        name = f"topic.{PROCESS}{next(_numbers)}"
         self.log.create_topic(name, partitions, FOREVER)
         return name
 
     def name(self, kind: str) -> str:
-        return f"{kind}-{next(_numbers)}"
+        return f"{kind}-{PROCESS}{next(_numbers)}"
 
     def fill(self, topic: str, *values: bytes | None, partition: int = 0, commits: int = 1) -> None:
         with closing(self.log.appender(self.name("filler"))) as appender:

@@ -70,7 +70,9 @@ class Readers:
     def _mirror(self) -> tuple[str, int, str, int]:
         with duckdb.connect(str(self.mirror), read_only=True) as mirror:
             versions, version, total = mirror.execute(ASKED).fetchall()[0]
-            (told,) = mirror.execute("SELECT version FROM playhead WHERE stage = 'live'").fetchall()[0]
+            (told,) = mirror.execute(
+                "SELECT version FROM playhead WHERE stage = 'live'"
+            ).fetchall()[0]
             if not told.endswith(f"@{version}"):
                 self.wrong.append(f"the mirror says {told} and shows {version}")
             return "mirror", versions, version, int(total)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -122,7 +123,8 @@ class Site(Trip):
     ) -> Site:
         """Write the project; on a log that others use, its names get a prefix."""
         folder.mkdir(parents=True)
-        prefix = "" if log is None else f"{folder.parent.name[-24:]}.{folder.name}."
+        process = os.environ.get("PYTEST_XDIST_WORKER", "")  # they share a broker
+        prefix = f"{process}{folder.parent.name[-24:]}.{folder.name}." if log else ""
         app = prefix.strip(".").replace(".", "_") or "proof"
         module = MODULE.format(app=app, prefix=prefix)
         (folder / "sums_app.py").write_text(module)
