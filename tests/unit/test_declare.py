@@ -321,6 +321,7 @@ def test_an_error_names_the_users_own_line():
         ({"read": ["x"]}, ["'read'", "did you mean reads?"]),
         ({"zzz": 1}, ["unknown option 'zzz'"]),
         ({"per": "rows"}, ["per='rows'", "'frame' or 'row'"]),
+        ({"per": "row", "frame": "pandas"}, ["per='row' hands on dicts", "frame="]),
         ({"start": "now"}, ["start='now'", "'earliest' or 'latest'"]),
         ({"rtol": -1.0}, ["rtol"]),
         ({"rtol": "small"}, ["rtol"]),

@@ -179,6 +179,7 @@ class Pipeline:
             raise DeclarationError("the source of a pipeline is a topic", where=where)
         inherited = {k: v for k, v in self.options.items() if k != "group"}
         merged: Any = {**inherited, **given} if label != self.first else {**self.options, **given}
+        check_options(merged, Options, where)
         version = Version(self.name, label, function, source, outputs, merged)
         _check_physical(version, where)
         self.versions[label] = version

@@ -15,7 +15,6 @@ from playhead.core.lineage import Generation, limit
 from playhead.core.slots import Slots, decode, encode, merge
 
 _TABLE = "table/"
-_TOMBSTONE = "_tombstone"
 NEWEST_KEPT = 2
 
 
@@ -126,9 +125,9 @@ class Gathered:
             if name in self._rows:
                 frame = pl.concat(self._rows[name], how="diagonal")
                 frame = frame.unique(subset=list(key), keep="last", maintain_order=True)
-                if _TOMBSTONE in frame.columns:
-                    alive = ~pl.col(_TOMBSTONE).fill_null(value=False)
-                    frame = frame.filter(alive).drop(_TOMBSTONE)
+                if TOMBSTONE in frame.columns:
+                    alive = ~pl.col(TOMBSTONE).fill_null(value=False)
+                    frame = frame.filter(alive).drop(TOMBSTONE)
                 found[name] = frame
         return found
 
