@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from playhead.core.codec import TOMBSTONE
 from playhead.core.lineage import Generation, limit
 from playhead.core.slots import Slots, decode, encode, merge
 
