@@ -108,12 +108,13 @@ def test_a_broker_that_is_killed_is_waited_for(
         finally:
             broker.start()
         wait_for(lambda: trip.cursor() >= 681, "it to go on")
-        wait_for(lambda: "going on" in told.read_text(), "it to say so")
+        wait_for(lambda: BACK in told.read_text(), "it to say so")
         assert worker.poll() is None
-    assert told.read_text().count(WAITS) == told.read_text().count("going on") == 1
+    assert told.read_text().count(WAITS) == told.read_text().count(BACK) == 1
     for one in (trip, idle):
         one.run()
         check(one, expected)
 
 
-WAITS = "waiting, and goes on by itself"
+WAITS = "distance@miles: waiting, and goes on by itself"
+BACK = "distance@miles: back after"

@@ -23,6 +23,8 @@ from playhead.ports import Ledger, Move, Orders, Store
 from playhead.project import Project
 from story import Trip, headers, wait_for
 
+WAITS = "distance@miles: waiting, and goes on by itself"
+BACK = "distance@miles: back after"
 MakeTrip = Callable[[str, int], Trip]
 
 
@@ -124,7 +126,7 @@ def test_a_locked_file_is_waited_for(make_trip: MakeTrip) -> None:
             assert held.wait(20)
         for trip in trips.values():
             said = trip.folder / "background.log"
-            wait_for(lambda said=said: "goes on by itself" in said.read_text(), "it to say so")
+            wait_for(lambda said=said: WAITS in said.read_text(), "it to say so")
             assert "locked" in said.read_text()
             assert trip.cursor() < 681
         release.set()
@@ -134,7 +136,7 @@ def test_a_locked_file_is_waited_for(make_trip: MakeTrip) -> None:
             workers[name].send_signal(signal.SIGTERM)
             assert workers[name].wait(20) == 130
             said = (trip.folder / "background.log").read_text()
-            assert said.count("goes on by itself") == said.count("going on") == 1
+            assert said.count(WAITS) == said.count(BACK) == 1
             assert "Traceback" not in said
     finally:
         release.set()
