@@ -16,12 +16,14 @@ demo: .venv/run       ## the whole story on this machine, in seconds; needs only
 	$(BIN)/playhead demo
 
 test: lint            ## every check and every test; needs Java 17 and Maven (Kafka), and PostgreSQL
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md
 	$(BIN)/python tests/proof/report.py begin $(FIGURES)
 	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
 	  $(BIN)/python -m pytest -n 4 --dist worksteal $(PROOFS)
+	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
+	  $(BIN)/python -m pytest -n 4 --dist loadfile -m long
 	PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python tests/proof/seeded.py
 	$(BIN)/python tests/proof/report.py $(FIGURES)
 

@@ -34,6 +34,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"NOT CHECKED: {browser.MISSING}", yellow=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is marked ``long`` to ``make test-long``; pytest says how many it left out."""
+    left_out = [] if figures.LONG else [i for i in items if i.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose where the broker is that all processes of the session share."""
     of_a_worker = getattr(config, "workerinput", None)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient, NewPartitions
 
@@ -32,6 +33,15 @@ COMMAND = str(Path(sys.executable).parent / "playhead")
 OF_A_PROCESS = {"PLAYHEAD_CRASH", "PYTHONHASHSEED", "TZ", "HOME", "PATH"}
 LOCAL_STORE = "sqlite:.playhead/store.db"
 TIME = ("--timestamp", "time", "--timestamp-format", "%m/%d/%Y %H:%M")
+
+
+def in_full(values: Sequence[Any], but: Sequence[Any], *, several: bool = False) -> list[Any]:
+    """Return parameters: ``make test`` takes those in ``but``, ``make test-long`` the others.
+
+    ``several`` says that each value is for several names.
+    """
+    long = pytest.mark.long
+    return [v if v in but else pytest.param(*(v if several else (v,)), marks=long) for v in values]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from playhead.adapters.local_log import LocalLog
 from playhead.cli.main import cli
 from playhead.core.records import Outgoing
 from playhead.ports import Log
-from story import COMMAND, TIME, Done, Trip, add_partition, delete_topic, headers, wait_for
+from story import COMMAND, TIME, Done, Trip, add_partition, delete_topic, headers, in_full, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
 LOGS = ["local", "kafka"]
@@ -32,7 +32,7 @@ HEADER = "id,latitude,longitude,track_id,time\n"
 ROW = "{},-10.5,-37.0,1,9/13/2014 7:24\n"
 
 
-@pytest.fixture(params=LOGS)
+@pytest.fixture(params=in_full(LOGS, but=["local"]))
 def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Trip:
     """Give the example project with nothing ingested, on each log."""
     url = None

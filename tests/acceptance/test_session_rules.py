@@ -22,10 +22,10 @@ from confluent_kafka import Consumer
 from forked import Command
 from servers import KafkaServer
 from situations import GONE, GROUPS, UNTIL, Scene, points, totals, touch
-from story import Done, wait_for
+from story import Done, in_full, wait_for
 
 MakeScene = Callable[..., Scene]
-LOGS = pytest.mark.parametrize("log", ["local", "kafka"])
+LOGS = pytest.mark.parametrize("log", in_full(["local", "kafka"], but=["local"]))
 
 
 @pytest.fixture

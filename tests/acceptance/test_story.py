@@ -11,7 +11,7 @@ import pytest
 
 import oracle
 from servers import KafkaServer
-from story import LOCAL_STORE, Trip, headers, wait_for, words
+from story import LOCAL_STORE, Trip, headers, in_full, wait_for, words
 
 PLACES = [
     ("local", 1, "sqlite"),
@@ -20,10 +20,13 @@ PLACES = [
     ("kafka", 1, "sqlite"),
     ("kafka", 4, "sqlite"),
 ]
+QUICK = [PLACES[0], PLACES[2], PLACES[4]]
 GROUP_COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
 
-@pytest.fixture(params=PLACES, ids=[f"{log}-{n}-{store}" for log, n, store in PLACES])
+@pytest.fixture(
+    params=in_full(PLACES, but=QUICK), ids=[f"{log}-{n}-{store}" for log, n, store in PLACES]
+)
 def trip(request: pytest.FixtureRequest, make_trip: Callable[..., Trip]) -> Trip:
     return make_trip(*request.param)
 

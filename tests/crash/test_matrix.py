@@ -25,7 +25,7 @@ from proof.project import Site, once, points
 from story import LOCAL_STORE, wait_for
 
 SRC = Path(__file__).resolve().parents[2] / "src/playhead"
-RECORDS = 300
+RECORDS = 300 if figures.LONG else 180
 REWOUND = 40
 IN_BATCH = STEPS[: STEPS.index("after advisory commit")]
 IN_LOG = STEPS[STEPS.index("begin") : STEPS.index("after log commit") + 1]

@@ -10,8 +10,13 @@ import pytest
 
 from reading import BLOCK, masked, shell
 from servers import KafkaServer
+from story import in_full
 
+LOGS = ("local", "kafka")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+CASES = [(p.name, log) for p in sorted(EXAMPLES.iterdir()) if p.is_dir() for log in LOGS]
+QUICK = [(name, log) for name, log in CASES if log == "local" or name == "vehicles"]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +28,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     server.stop()
 
 
-@pytest.mark.parametrize("log", ["local", "kafka"])
-@pytest.mark.parametrize("example", sorted(p.name for p in EXAMPLES.iterdir() if p.is_dir()))
+@pytest.mark.parametrize(("example", "log"), in_full(CASES, but=QUICK, several=True))
 def test_an_example_does_what_it_says(
     example: str, log: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

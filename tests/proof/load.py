@@ -23,7 +23,7 @@ from playhead.core.records import Outgoing, partition_of
 
 KEYS = 40
 PARTITIONS = 2
-TICK_S = 0.02
+TICK_S, LOOK_S = 0.02, 0.1
 ASKED = "SELECT count(DISTINCT v), min(v), sum(n) FROM counted"
 
 
@@ -44,7 +44,7 @@ class Readers:
 
     def _poll(self, look: Callable[[], tuple[str, int, str, int]]) -> None:
         before, grown_at = 0, time.monotonic()
-        while not self.stop.wait(TICK_S):
+        while not self.stop.wait(LOOK_S):
             try:
                 kind, versions, version, total = look()
             except (sqlite3.Error, duckdb.Error) as error:

@@ -179,7 +179,8 @@ class Pipeline:
             raise DeclarationError("the source of a pipeline is a topic", where=where)
         inherited = {k: v for k, v in self.options.items() if k != "group"}
         merged: Any = {**inherited, **given} if label != self.first else {**self.options, **given}
-        check_options(merged, Options, where)
+        if merged.get("per") == "row" and merged.get("frame", "polars") != "polars":
+            raise DeclarationError("per='row' hands on dicts: leave frame= out", where=where)
         version = Version(self.name, label, function, source, outputs, merged)
         _check_physical(version, where)
         self.versions[label] = version

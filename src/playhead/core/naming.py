@@ -107,8 +107,6 @@ def check_options(options: Mapping[str, Any], kind: type[Any], where: str) -> No
             raise DeclarationError(
                 f"{option}={value!r}: {' or '.join(map(repr, allowed))}", where=where
             )
-    if options.get("per") == "row" and options.get("frame", "polars") != "polars":
-        raise DeclarationError("per='row' hands on dicts: leave frame= out", where=where)
     rtol = options.get("rtol", 0.0)
     if not isinstance(rtol, (int, float)) or not 0 <= rtol < 1:
         raise DeclarationError(f"rtol={rtol!r}: a number from 0 to below 1", where=where)

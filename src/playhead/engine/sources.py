@@ -126,7 +126,7 @@ def environment(version: Version, root: Path) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for module in sorted({*sources.foreign, *_ALWAYS}):
         for distribution in _distributions().get(module, ()):
-            found[distribution.lower()] = importlib.metadata.version(distribution)
+            found[distribution.lower()] = _version_of(distribution)
     return found
 
 
@@ -288,6 +288,11 @@ def _foreign() -> tuple[Path, ...]:
         *(Path(p).resolve() for name, p in sysconfig.get_paths().items() if name in named),
         Path(pure.__file__).resolve().parents[1],
     )
+
+
+@cache
+def _version_of(distribution: str) -> str:
+    return importlib.metadata.version(distribution)
 
 
 @cache
