@@ -61,13 +61,19 @@ class Done:
 
 @dataclass
 class Trip:
-    """The example project, on a log of the test's choosing."""
+    """The example project, on a log of the test's choosing.
+
+    Attributes:
+        spawn: Whether each command is the installed one, begun from nothing.
+        apart: Whether each command is a process of its own, though this one could do it.
+    """
 
     folder: Path
     log: str
     topic: str = "raw_trackpoints"
     env: dict[str, str] = field(default_factory=dict)
     spawn: bool = False
+    apart: bool = False
     store: str = LOCAL_STORE
 
     @classmethod
@@ -89,7 +95,7 @@ class Trip:
 
     def cli(self, *args: str, stdin: bytes | None = None, **env: str) -> Done:
         """Run one command to its end, in this process where that makes no difference."""
-        if not self.spawn and OF_A_PROCESS.isdisjoint({**self.env, **env}):
+        if not (self.spawn or self.apart) and OF_A_PROCESS.isdisjoint({**self.env, **env}):
             return self._inside(args, stdin, {**self.env, **env})
         return self._apart(args, stdin, {**self.env, **env})
 

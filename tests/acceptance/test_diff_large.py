@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -73,17 +73,23 @@ def fill(folder: Path) -> None:
                 appender.commit()
 
 
+# A process of its own begins with the peak of the one that started it: a small one does here.
+WEIGHED = """\
+import os, sys
+child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, used = os.wait4(child, 0)
+print(used.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def diffed(trip: Trip, *args: str) -> tuple[dict[str, object], float]:
     """Run a diff in a process of its own; return what it said, and its most resident MB."""
     command = [COMMAND, "diff", "usage", "-o", "json", *args, "--store", trip.store]
-    process = subprocess.Popen(command, cwd=trip.folder, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    process.stdout.close()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode in {0, 4}
-    return json.loads(said), used.ru_maxrss / 1024
+    weighed = [sys.executable, "-c", WEIGHED, *command]
+    done = subprocess.run(weighed, cwd=trip.folder, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 4}, done.stderr
+    return json.loads(done.stdout), int(done.stderr.split()[-1]) / 1024
 
 
 @pytest.mark.timeout(1800)

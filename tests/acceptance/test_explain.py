@@ -343,11 +343,11 @@ def test_in_a_chain_what_a_rewind_superseded_is_skipped_and_the_maker_named(new:
         account: dict[str, Any] = found["versions"]["v1"]
         return account
 
-    old, new = account(640), account(681 + 40)
+    old, again = account(640), account(681 + 40)
     assert (old["fate"], old["output"]) == ("superseded", [])
-    assert new["fate"] == "processed"
-    n = new["before"]["running_count.n"][0]["_count"]
-    assert new["after"]["running_count.n"][0]["_count"] == n + 1
+    assert again["fate"] == "processed"
+    n = again["before"]["running_count.n"][0]["_count"]
+    assert again["after"]["running_count.n"][0]["_count"] == n + 1
     assert account(599)["fate"] == "processed"
 
 
