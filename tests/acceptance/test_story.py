@@ -19,6 +19,7 @@ PLACES = [
     ("local", 4, "postgres"),
     ("kafka", 1, "sqlite"),
     ("kafka", 4, "sqlite"),
+    ("kafka", 1, "postgres"),
 ]
 QUICK = [PLACES[0], PLACES[2], PLACES[4]]
 GROUP_COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"

@@ -137,7 +137,7 @@ def long() -> list[Cell]:
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
         found += [Cell("clean", step, 1, log) for step in IN_CLEAN]
         for act in ("forward", "appended", "changed"):
-            found += [Cell(act, step, nth, log) for step in IN_BATCH for nth in (1, 2)]
+            found += [Cell(act, step, 2, log) for step in IN_BATCH]
         for act, steps in (("appended", IN_END), ("changed", (*IN_DIFFERENCE, *IN_END))):
             found += [Cell(act, step, 1, log) for step in steps]
             found += [Cell(act, step, 1, log, again=True) for step in steps]

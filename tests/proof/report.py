@@ -26,8 +26,10 @@ TITLES = {
     "random kills": "Random kills: 0 lost, 0 duplicated, 0 reordered within a key",
     "programs": "Stateful model: what happened in the programs; the laws held after each step",
     "rewind table": "Rewind table: rewinds that equal a fresh pass",
+    "cycles": "Promotions and rollbacks while records come in and four readers poll: no error",
+    "diff": "Diff of many keys, in bounded memory",
     "seeded bugs": "Seeded bugs, and how many the one test that each names has found",
-    "seconds": "Time, in seconds, two at once",
+    "seconds": "Time, in seconds, four at once",
 }
 HEAD = """\
 # What was proven

@@ -40,7 +40,7 @@ def replayed(program: Program, name: str, wanted: Wanted, crash: tuple[str, int]
 
 
 @settings(
-    max_examples=150 if figures.LONG else 6,
+    max_examples=80 if figures.LONG else 6,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(
