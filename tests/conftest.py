@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ from servers import KafkaServer, PostgresServer, SharedKafka
 from story import LOCAL_STORE, Trip
 
 BROKER = pytest.StashKey[Path]()
+# What is killed here are processes, never the machine: no test has to wait for a disk.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("TMPDIR", str(MEMORY))
+    tempfile.tempdir = None  # it is asked for again
 # A machine that does something else meanwhile is slow, not wrong.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")

@@ -18,7 +18,7 @@ from playhead.ops.promote import promote, rollback
 from playhead.ops.replay import Request, replay
 from playhead.project import Project
 from proof import figures
-from story import Trip, wait_for
+from story import Trip, headers, in_full, wait_for
 
 CYCLES = 200 if figures.LONG else 20
 RATE = 5_000
@@ -30,10 +30,12 @@ import playhead as ph
 
 app = ph.App("cycles")
 points = app.topic("points", key="key", value={"key": int})
-counted = app.table("counted", key="key", columns={"key": int, "n": int, "v": str})
+COLUMNS = {"key": int, "n": int, "v": str}
+counted = app.table("counted", key="key", columns=COLUMNS)
+told = app.topic("told", key="key", value=COLUMNS, on_promote="POLICY")
 
 
-@app.pipeline(points, to=[counted], version="one")
+@app.pipeline(points, to=[counted, told], version="one")
 def count(rows, state):
     return state.running_count(rows, n="key").with_columns(v=pl.lit("one"))
 
@@ -44,9 +46,14 @@ def count_two(rows, state):
 """
 
 
+@pytest.fixture(params=in_full(["none", "changed"], but=["none"]))
+def policy(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def trip(tmp_path: Path) -> Trip:
-    (tmp_path / "cycles.py").write_text(MODULE)
+def trip(tmp_path: Path, policy: str) -> Trip:
+    (tmp_path / "cycles.py").write_text(MODULE.replace("POLICY", policy))
     (tmp_path / "playhead.toml").write_text('app = "cycles:app"\n')
     trip = Trip(tmp_path, "local:.playhead/log.db", "points")
     trip.ok("topics", "create", "points", "--partitions", "2")
@@ -73,7 +80,10 @@ def loaded(trip: Trip) -> Iterator[dict[str, Any]]:
         found |= json.loads(out)
 
 
-def test_readers_see_one_version_whole_while_versions_change_places(trip: Trip) -> None:
+@pytest.mark.timeout(1800)
+def test_readers_see_one_version_whole_while_versions_change_places(
+    trip: Trip, policy: str
+) -> None:
     project = Project(load(trip.folder, {}))
     paused: list[float] = []
     with trip.running() as worker:
@@ -91,12 +101,43 @@ def test_readers_see_one_version_whole_while_versions_change_places(trip: Trip) 
     replay(project, Request(("count@two",)), threading.Event())
     for label in ("one", "two"):
         assert counted(project, label) == total
+    trip.run()
+    said = public(trip)
+    for partition in said.values():
+        epochs = [epoch for epoch, *_ in partition]
+        assert epochs == sorted(epochs), "an older epoch spoke behind a newer one"
+    all_said = [one for partition in said.values() for one in partition]
+    once = [(epoch, source) for epoch, source, *_ in all_said]
+    assert len(once) == len(set(once)), "a record came twice in one epoch"
+    if policy == "none":
+        sources = sorted(source for _, source, *_ in all_said)
+        assert sources == sorted(read(project)), "a gap, or an overlap"
+    last = {key: n for _, _, key, n in all_said}
+    assert last == dict(trip.sql("SELECT key, n FROM counted__one"))
     longest = max(paused)
     print(f"{longest:.2f} s held at most, {found['longest_standstill_s']:.2f} s seen by readers")
     figures.count("cycles", "promotions and rollbacks", 2 * CYCLES)
     figures.count("cycles", f"records, at {RATE} a second", total)
     figures.count("cycles", "results read", sum(found["read"].values()))
     assert sorted(paused)[CYCLES] <= 2.0
+
+
+def public(trip: Trip) -> dict[int, list[tuple[int, str, int, int]]]:
+    """Return what readers of the public topic see, by partition: epoch, source, key and count."""
+    found: dict[int, list[tuple[int, str, int, int]]] = {}
+    for line in trip.ok("topics", "tail", "told").out.splitlines():
+        record = json.loads(line)
+        about, row = headers(record), json.loads(record["payload"])
+        said = (int(about["playhead-epoch"]), about["playhead-source"], row["key"], row["n"])
+        found.setdefault(record["partition"], []).append(said)
+    return found
+
+
+def read(project: Project) -> Iterator[str]:
+    """Yield every record that live has read, as the header names it."""
+    with closing(project.open_store()) as store:
+        for partition, standing in store.ledger.standings("count@one").items():
+            yield from (f"points[{partition}]@{at}" for at in range(standing.cursor.next))
 
 
 def processed(project: Project, label: str) -> int:

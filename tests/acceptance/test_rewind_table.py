@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from proof import figures
-from proof.program import MEMORY, Program
+from proof.program import Program
 
 SIZES = (1, 2, 3, 7, 10) if figures.LONG else (1, 3)
 INTERVALS = (1, 2, 3, 7, 10, 100) if figures.LONG else (3, 100)
@@ -26,7 +26,7 @@ TEN = [(0, 1.0, 1_700_000_000_000 + i) for i in range(10)]
 @pytest.mark.parametrize("every", INTERVALS)
 @pytest.mark.parametrize("size", SIZES)
 def test_a_rewind_to_every_offset_equals_a_fresh_pass(size: int, every: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="playhead-", dir=MEMORY) as folder:
+    with tempfile.TemporaryDirectory(prefix="playhead-") as folder:
         program = Program(Path(folder) / "site", 1, snapshot_records=every)
         program.produce(TEN)
         for pipeline in PIPELINES:

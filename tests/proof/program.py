@@ -41,8 +41,6 @@ from playhead.project import Project
 from proof import oracle
 from proof.project import FACTORS, TABLES, Given, Site, as_published, stored
 
-# A disk that need not be waited for, where there is one.
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 # Where a frozen process may wake up: no transaction of its own is open there.
 AWAKE = ("computed", "begin", "after log commit", "before store commit", "after store commit")
 Name = tuple[str, str]  # pipeline, label

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from playhead.engine.events import STEPS
 from proof import figures
-from proof.program import AWAKE, MEMORY, Program
+from proof.program import AWAKE, Program
 from proof.project import BAD, points
 
 PROGRAMS = 300 if figures.LONG else 50
@@ -56,7 +56,7 @@ class Programs(RuleBasedStateMachine):
     @initialize(partitions=st.integers(1, 2), points=given, every=st.sampled_from([1, 5, 20, 500]))
     def begin(self, partitions, points, every):
         hypothesis.note(f"PLAYHEAD_PROOF_SEED={SEED}")
-        self.folder = tempfile.TemporaryDirectory(prefix="playhead-", dir=MEMORY)
+        self.folder = tempfile.TemporaryDirectory(prefix="playhead-")
         self.program = Program(Path(self.folder.name) / "site", partitions, every)
         self.program.produce(points)
         happened["program"] += 1

@@ -20,7 +20,7 @@ from playhead.ops.diff import Request as DiffRequest
 from playhead.ops.diff import diff
 from playhead.ops.replay import Request, replay
 from proof import figures
-from proof.program import MEMORY, Crash, Program, crash_at
+from proof.program import Crash, Program, crash_at
 from proof.project import points, slots_of, stored
 
 PLACES = st.integers(0, 60).map(lambda n: f"+{n}") | st.integers(0, 60).map(lambda n: f"-{n}")
@@ -55,7 +55,7 @@ def test_a_replay_touches_nothing_of_live_and_changes_nothing_by_itself(
 ):
     begin, end, from_base = part
     wanted = Wanted(begin, end, clamp=True, state_from_base=from_base and begin is not None)
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         program = Program(Path(folder) / "site", 2, 50)
         program.produce(points(90, seed))
         program.run(pipeline, 7)

@@ -98,7 +98,7 @@ def cuts(n, draw):
 @pytest.mark.parametrize("kind", FED)
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("operator", OPERATORS)
-@settings(derandomize=True, database=None, deadline=None, max_examples=8)
+@settings(derandomize=True, database=None, deadline=None, max_examples=5)
 @given(data=st.data())
 def test_any_cut_gives_the_bits_of_one_row_after_the_other(operator, window, kind, data):
     dtype, values = FED[kind]

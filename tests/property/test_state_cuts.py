@@ -95,7 +95,7 @@ def cuts(n, draw):
 @pytest.mark.parametrize("by", [None, "hour"])
 @pytest.mark.parametrize("kind", FED)
 @pytest.mark.parametrize("operator", OPERATORS)
-@settings(derandomize=True, database=None, deadline=None, max_examples=15)
+@settings(derandomize=True, database=None, deadline=None, max_examples=9)
 @given(data=st.data())
 def test_any_cut_gives_the_bits_of_one_row_after_the_other(operator, kind, by, data):
     dtype, values = FED[kind]
