@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
@@ -107,10 +109,13 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
         *(pl.col(c).cast(t, strict=False) for c, t in wanted.items()), *map(pl.col, ORIGIN)
     )
     for column in target.schema:
-        lost = cast[column.name].is_null() & result[column.name].is_not_null()
-        _refuse_first(cast, lost, place, f"{name}.{column.name} does not fit {column.typed()}", "")
-        if not column.nullable:
-            null = cast[column.name].is_null()
+        values = cast[column.name]
+        if values.null_count() != result[column.name].null_count():
+            lost = values.is_null() & result[column.name].is_not_null()
+            what = f"{name}.{column.name} does not fit {column.typed()}"
+            _refuse_first(cast, lost, place, what, "")
+        if not column.nullable and values.null_count():
+            null = values.is_null()
             if gone is not None and column.name not in target.output.key:
                 null &= ~gone
             _refuse_first(
@@ -122,7 +127,7 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
             )
         _refuse_first(
             cast,
-            _not_finite(cast[column.name]),
+            _not_finite(values),
             place,
             f"{name}.{column.name} is NaN or infinite, which is not an output value",
             "Make it null: fill_nan(None).",
@@ -130,12 +135,13 @@ def take(result: pl.DataFrame, target: Target, place: TopicPartition) -> pl.Data
         if isinstance(target.output, Table):
             _refuse_first(
                 cast,
-                _holds_nul(cast[column.name]),
+                _holds_nul(values),
                 place,
                 f"{name}.{column.name} holds a NUL character, which PostgreSQL has no room for",
                 f'Take it out: pl.col("{column.name}").str.replace_all("\\0", "", literal=True).',
             )
-    cast = cast.with_columns(_unsigned_zero(pl.col(c), t).alias(c) for c, t in wanted.items())
+    signed = {c: t for c, t in wanted.items() if t.is_float() or t.is_nested()}
+    cast = cast.with_columns(_unsigned_zero(pl.col(c), t).alias(c) for c, t in signed.items())
     return cast if gone is None else cast.with_columns(gone)
 
 
@@ -207,26 +213,30 @@ def _converted(
     return series(column, values)
 
 
-def _not_finite(values: pl.Series) -> pl.Series:
+def _not_finite(values: pl.Series) -> pl.Series | None:
+    """Return which values are not finite, or hold one that is not; None: there can be none."""
     dtype = values.dtype
     if dtype.is_float():
         return ~values.is_finite().fill_null(value=True)
     if isinstance(dtype, pl.List):
         flat = values.list.explode(keep_nulls=False, empty_as_null=False) if len(values) else values
-        if len(flat) and flat.dtype != dtype and _not_finite(flat).any():
-            return pl.Series([v is not None and bool(_not_finite(v).any()) for v in values])
+        if len(flat) and flat.dtype != dtype and _any(_not_finite(flat)):
+            return pl.Series([v is not None and _any(_not_finite(v)) for v in values])
     if isinstance(dtype, pl.Struct):
-        found = pl.repeat(value=False, n=len(values), eager=True)
-        for field in dtype.fields:
-            found |= _not_finite(values.struct.field(field.name))
-        return found
-    return pl.repeat(value=False, n=len(values), eager=True)
+        fields = (_not_finite(values.struct.field(field.name)) for field in dtype.fields)
+        bad = [one for one in fields if one is not None]
+        return reduce(or_, bad) if bad else None
+    return None
 
 
-def _holds_nul(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.String:
-        return values.str.contains("\0", literal=True).fill_null(value=False)
-    return pl.repeat(value=False, n=len(values), eager=True)
+def _any(bad: pl.Series | None) -> bool:
+    return bad is not None and bool(bad.any())
+
+
+def _holds_nul(values: pl.Series) -> pl.Series | None:
+    if values.dtype != pl.String:
+        return None
+    return values.str.contains("\0", literal=True).fill_null(value=False)
 
 
 def _unsigned_zero(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -244,9 +254,9 @@ def _unsigned_zero(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _refuse_first(
-    frame: pl.DataFrame, bad: pl.Series, place: TopicPartition, what: str, cure: str
+    frame: pl.DataFrame, bad: pl.Series | None, place: TopicPartition, what: str, cure: str
 ) -> None:
-    if bad.any():
+    if bad is not None and bad.any():
         offset = frame.filter(bad)["_offset"][0]
         raise FunctionFailed(
             what,
