@@ -6,6 +6,7 @@ What the operating system sees is a process like any other: its own id, files, s
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -21,7 +22,12 @@ import playhead
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["pyproj", *(m.name for m in pkgutil.walk_packages(playhead.__path__, "playhead."))]
+    [
+        "pyproj",
+        "pandas",
+        "pyarrow.dataset",
+        *(m.name for m in pkgutil.walk_packages(playhead.__path__, "playhead.")),
+    ]
 )
 # A hash seed counts from the first instruction of an interpreter on.
 NOT_FORKED = {"PYTHONHASHSEED"}
@@ -68,6 +74,7 @@ class Command:
 
 
 def _become(args: list[str], folder: str, env: dict[str, str], paths: list[str]) -> None:
+    gc.freeze()  # what is shared with the parent stays shared
     os.environ.clear()
     os.environ.update(env)
     time.tzset()

@@ -136,6 +136,7 @@ def test_the_digest_is_the_same_for_equal_cursors_and_not_for_others(make_trip: 
     trip.ok("replay", "distance@km")
     all_of_them = [trip.json("diff", "distance") for _ in range(2)]
     assert few[0] == few[1]
+    all_of_them = [{**found, "made_at": None} for found in all_of_them]
     assert all_of_them[0] == all_of_them[1]
     assert all_of_them[0]["digest"] != few[0]
     refused = trip.cli("diff", "distance", "--expect", "sum(distance) > 0")

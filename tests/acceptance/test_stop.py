@@ -65,7 +65,7 @@ class Case:
 
 def slow_trip(make_trip: MakeTrip, seconds: float, *, until: str = "") -> Trip:
     trip = make_trip("local", 1)
-    trip.spawn = True  # the function looks for its file in the folder that it runs in
+    trip.apart = True  # the function looks for its file in the folder that it runs in
     module = trip.folder / "vehicles.py"
     text = module.read_text().replace(CALL, SLOW.format(seconds=seconds) + CALL)
     text = text.replace("import polars as pl", "import time\nfrom pathlib import Path\n\n" + IMPORT)

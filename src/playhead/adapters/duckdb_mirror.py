@@ -58,16 +58,6 @@ class Built:
     as_of: dict[str, list[int]]
 
 
-class _Stream:
-    """Hands a frame to DuckDB through the Arrow C stream interface; needs no pyarrow."""
-
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._frame.__arrow_c_stream__(requested_schema)
-
-
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
@@ -114,12 +104,13 @@ def build(path: Path, cut: Cut, still_ours: Callable[[], None] = lambda: None) -
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
-            aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
+            for left in (".wal", ".parquet"):
+                aside.with_name(aside.name + left).unlink(missing_ok=True)
 
 
 def _clear(path: Path) -> None:
     """Remove what a builder that was killed left: there is one at a time."""
-    ours = re.compile(re.escape(f".{path.name}.") + r"\d+(\.wal|\.tmp)?")
+    ours = re.compile(re.escape(f".{path.name}.") + r"\d+(\.wal|\.tmp|\.parquet)?")
     for left in list(path.parent.iterdir()):
         if not ours.fullmatch(left.name):
             continue
@@ -149,14 +140,15 @@ def _check_ours(path: Path) -> None:
 
 
 def _write(path: Path, cut: Cut) -> None:
-    # DuckDB reads through pyarrow where that is installed, which warns of polars' nested buffers.
-    os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "reallocate")
     connection = duckdb.connect(str(path), config=_ALONE)
     try:
         for physical, rows in cut.rows.items():
-            connection.register("incoming", _Stream(_plain(rows)))
-            connection.execute(f"CREATE TABLE {quoted(physical)} AS SELECT * FROM incoming")
-            connection.unregister("incoming")
+            # By way of a file: handed a frame, DuckDB would import pandas, which takes longest.
+            handed = path.with_name(f"{path.name}.parquet")
+            _plain(rows).write_parquet(handed, compression="lz4")
+            copied = f"CREATE TABLE {quoted(physical)} AS SELECT * FROM read_parquet(?)"
+            connection.execute(copied, [str(handed)])
+            handed.unlink()
         said: list[tuple[Any, ...]] = []
         now = datetime.now(UTC).replace(tzinfo=None)
         for version in cut.versions:
