@@ -166,6 +166,7 @@ def _promoted(settings: Globals, op: Callable[[], Promoted]) -> None:
         out(difference_counts(done.difference))
     for one in (done, *done.behind):
         out(f"{one.version} is live (epoch {one.epoch}); {one.previous} is retired")
+    say(f"live stood still for {done.paused_s:.2f} s")
     say(f"next: playhead run; the way back: playhead rollback {done.pipeline}")
 
 
