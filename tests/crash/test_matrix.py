@@ -140,7 +140,8 @@ def long() -> list[Cell]:
             found += [Cell(act, step, 2, log) for step in IN_BATCH]
         for act, steps in (("appended", IN_END), ("changed", (*IN_DIFFERENCE, *IN_END))):
             found += [Cell(act, step, 1, log) for step in steps]
-            found += [Cell(act, step, 1, log, again=True) for step in steps]
+        found += [Cell("appended", IN_END[0], 1, log, again=True)]  # what is over stays so
+        found += [Cell("changed", step, 1, log, again=True) for step in (IN_DIFFERENCE[0], *IN_END)]
     found = [cell for cell in found if cell.log == "local" or cell.step not in INSIDE_STORE]
     return found + [replace(cell, store="postgres") for cell in found]
 
