@@ -255,6 +255,9 @@ def test_joining_says_why_it_waits_for_a_dead_member(
     )
     dead = subprocess.run([sys.executable, "-c", script], check=False)
     assert dead.returncode == -9
+    found = log.describe_group(group)
+    assert len(found.members) == 1
+    assert found.died == found.members
     with pytest.raises(Refused, match=group):
         log.reset(group, {TopicPartition(topic, 0): 0})
     caplog.set_level(logging.INFO, "playhead.kafka")

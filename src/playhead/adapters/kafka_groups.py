@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 import time
 from collections.abc import Mapping
 
@@ -60,8 +63,9 @@ class KafkaGroups:
                 if error_of(raised).code() != KafkaError.GROUP_ID_NOT_FOUND:
                     raise
                 return GroupInfo(group, "Dead", ())
-        members = (f"{m.client_id} ({m.host.lstrip('/')})" for m in found.members)
-        return GroupInfo(group, _STATES.get(found.state.name, "Unknown"), tuple(sorted(members)))
+        members = sorted(f"{m.client_id} ({m.host.lstrip('/')})" for m in found.members)
+        state = _STATES.get(found.state.name, "Unknown")
+        return GroupInfo(group, state, tuple(members), tuple(filter(_died, members)))
 
     def committed(self, group: str) -> dict[Source, Committed]:
         """Return every offset that the group has committed."""
@@ -161,3 +165,17 @@ class KafkaGroups:
                     raise  # refused, not slow: nothing to wait for
             else:
                 return
+
+
+def _died(member: str) -> bool:
+    """Say whether a member was a process of this machine, and is none any more."""
+    ours = re.match(rf"playhead-{re.escape(socket.gethostname())}-(\d+) ", member)
+    if ours is None:
+        return False
+    try:
+        os.kill(int(ours[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from playhead.ops.mirror import refresh
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
 from playhead.project import Project
+
+DROPPED_S = 15.0  # a session of ten seconds, and some
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,16 @@ class Request:
     reason: str | None = None
 
 
+def _members(log: Log, group: str, *, wait: bool) -> tuple[str, ...]:
+    """Return who is in a group; members that have died are waited for until the log drops them."""
+    deadline = time.monotonic() + DROPPED_S
+    info = log.describe_group(group)
+    while wait and info.members and info.members == info.died and time.monotonic() < deadline:
+        time.sleep(0.2)
+        info = log.describe_group(group)
+    return info.members
+
+
 def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> Rewound:
     """Rewind a version: a new generation begins at the offsets, with state and rows as of them.
 
@@ -85,10 +98,10 @@ def rewind(project: Project, request: Request, tell: OnEvent | None = None) -> R
         versions.refuse_changed(row, known.version(row.name), project)
         anew = _from_nothing(log, store, row)
         moves = _moves(log, store, row, request, anew=anew)
-        info = log.describe_group(row.group)
-        if info.members:
+        members = _members(log, row.group, wait=request.execute)
+        if members:
             raise Refused(
-                f"group {row.group} has members: {', '.join(info.members)}",
+                f"group {row.group} has members: {', '.join(members)}",
                 safe="Nothing was changed.",
                 cure="Stop them, then rewind again.",
             )

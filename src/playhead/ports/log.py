@@ -23,11 +23,19 @@ class TopicInfo:
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A consumer group: Kafka's state word (``Empty``, ``Stable``, ``Dead``…) and its members."""
+    """A consumer group.
+
+    Attributes:
+        group: Its name.
+        state: Kafka's word: ``Empty``, ``Stable``, ``Dead``…
+        members: Who is in it.
+        died: Those of them whose process is known to be gone; the log will drop them.
+    """
 
     group: str
     state: str
     members: tuple[str, ...]
+    died: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
