@@ -142,8 +142,19 @@ def long() -> list[Cell]:
             found += [Cell(act, step, 1, log) for step in steps]
         found += [Cell("appended", IN_END[0], 1, log, again=True)]  # what is over stays so
         found += [Cell("changed", step, 1, log, again=True) for step in (IN_DIFFERENCE[0], *IN_END)]
-    found = [cell for cell in found if cell.log == "local" or cell.step not in INSIDE_STORE]
+    found = [cell for cell in found if cell.log == "local" or concerns_kafka(cell)]
     return found + [replace(cell, store="postgres") for cell in found]
+
+
+def concerns_kafka(cell: Cell) -> bool:
+    """Say whether a point is another one where the log is Kafka."""
+    if cell.again:
+        return cell.step in IN_LOG
+    if cell.act in {"batches", "advised"} and cell.step in IN_BATCH and cell.nth == 1:
+        return False  # a later batch says the same, and more
+    if cell.act in {"replay", "forward", "appended", "changed"} and cell.step in IN_STORE:
+        return False  # as in any other batch
+    return cell.step not in INSIDE_STORE
 
 
 CELLS = long() if figures.LONG else short()
