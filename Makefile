@@ -21,9 +21,9 @@ test: lint            ## every check and every test; needs Java 17 and Maven (Ka
 test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md
 	$(BIN)/python tests/proof/report.py begin $(FIGURES)
 	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
-	  $(BIN)/python -m pytest -n 4 --dist worksteal $(PROOFS)
+	  $(BIN)/python -m pytest -n 6 --dist worksteal $(PROOFS)
 	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
-	  $(BIN)/python -m pytest -n 4 --dist loadfile -m long
+	  $(BIN)/python -m pytest -n 6 --dist loadfile -m long
 	PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python tests/proof/seeded.py
 	$(BIN)/python tests/proof/report.py $(FIGURES)
 

@@ -29,7 +29,7 @@ TITLES = {
     "cycles": "Promotions and rollbacks while records come in and four readers poll: no error",
     "diff": "Diff of many keys, in bounded memory",
     "seeded bugs": "Seeded bugs, and how many the one test that each names has found",
-    "seconds": "Time, in seconds, four at once",
+    "seconds": "Time, in seconds, six at once",
 }
 HEAD = """\
 # What was proven
