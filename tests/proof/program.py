@@ -244,7 +244,9 @@ class Program:
         name = f"{pipeline}@{label}"
         tell = crash_at(*crash) if crash else _quiet
         try:
-            replay(self.project, Request((name,)), threading.Event(), tell)
+            done = replay(self.project, Request((name,)), threading.Event(), tell)
+            if any(one.resumed for one in done):  # to the end of the one that was interrupted
+                replay(self.project, Request((name,)), threading.Event(), tell)
             ended = "done"
         except Crash:
             ended = "crashed"
