@@ -21,7 +21,7 @@ from proof import figures
 from story import Trip, headers, in_full, wait_for
 
 CYCLES = 200 if figures.LONG else 20
-RATE = 1_000 if figures.LONG else 5_000
+RATE = 1_000
 LOAD = Path(__file__).resolve().parents[1] / "proof/load.py"
 MODULE = """\
 import polars as pl
