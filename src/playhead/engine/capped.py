@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from playhead.core.records import Records
-from playhead.ports import Log, Reader, Store
+from playhead.ports import Log, Reader, Store, positions
 
 Wait = Callable[[float], object]
 
@@ -37,8 +37,7 @@ class Following:
         pointer = store.catalog.pointer(self.pipeline)
         if pointer is None:
             return {}
-        standings = store.ledger.standings(f"{self.pipeline}@{pointer.label}")
-        return {p: s.cursor.next for p, s in standings.items()}
+        return positions(store.ledger.standings(f"{self.pipeline}@{pointer.label}"))
 
 
 Bound = Fixed | Following

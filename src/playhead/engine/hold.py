@@ -22,7 +22,7 @@ import msgspec
 
 from playhead.core.checkpoint import Cursor
 from playhead.engine.events import Held, OnEvent, Step
-from playhead.engine.leases import LeaseKeeper
+from playhead.engine.leases import LeaseKeeper, worker_lease
 from playhead.engine.session import Session
 from playhead.engine.task import Task
 from playhead.errors import CheckpointConflict, PromotionRefused, Refused
@@ -95,7 +95,7 @@ def held(
         tell(Step("hold asked"))
         with ExitStack() as settling:
             epochs = _standing(store, task, name, timeout_s)
-            if _worker(task) in epochs:
+            if worker_lease(task.version.name) in epochs:
                 session = settling.enter_context(settled(task, log, open_store, tell, epochs))
                 epochs = session.epochs
             since_s = time.monotonic()
@@ -105,12 +105,9 @@ def held(
             yield Standing(epochs, {p: s.cursor for p, s in standings.items()}, since_s)
 
 
-def _worker(task: Task) -> str:
-    return f"worker/{task.version.name}/0"
-
-
 def _standing(store: Store, task: Task, name: str, timeout_s: float) -> dict[str, int]:
     """Wait for the answer and take live's leases, or where nobody runs it that of its worker."""
+    worker = worker_lease(task.version.name)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         hold = store.ledger.lease(name)
@@ -123,7 +120,7 @@ def _standing(store: Store, task: Task, name: str, timeout_s: float) -> dict[str
             except CheckpointConflict:
                 pass  # a newer session of live: it will answer, too
         with suppress(Refused):  # somebody runs it
-            return {_worker(task): store.ledger.take_free(_worker(task), SETTLING)}
+            return {worker: store.ledger.take_free(worker, SETTLING)}
         time.sleep(LOOK_S)
     raise PromotionRefused(
         f"{task.version.name} did not stop at a batch within {timeout_s:g} s",
@@ -148,7 +145,7 @@ def settled(
         Refused: Another process runs the version, or the start sequence said no.
     """
     with closing(open_store()) as store, LeaseKeeper(open_store) as keeper:
-        name = _worker(task)
+        name = worker_lease(task.version.name)
         keeper.keep(lease or {name: store.ledger.take_free(name, SETTLING)})
         with closing(Session(task, log, store, tell)) as session:
             session.start()

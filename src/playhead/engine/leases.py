@@ -10,9 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 from playhead.engine.beside import Beside
 from playhead.errors import CheckpointConflict
-from playhead.ports import Store
+from playhead.ports import Lease, Store
 
 RENEW_S = 3.0
+
+
+def worker_lease(version: str) -> str:
+    """Return the name of the lease that whoever runs a version holds (``pipeline@label``)."""
+    return f"worker/{version}/0"
+
+
+def runner(store: Store, version: str) -> Lease | None:
+    """Return the lease of who runs a version; None where nobody does."""
+    lease = store.ledger.lease(worker_lease(version))
+    return lease if lease is not None and lease.in_force else None
 
 
 class LeaseKeeper(Beside):

@@ -12,7 +12,7 @@ from playhead.engine.batch import run_batch
 from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
 from playhead.engine.events import OnEvent, Reading, Waiting
 from playhead.engine.hold import LIVE, SETTLING, stand_still
-from playhead.engine.leases import LeaseKeeper
+from playhead.engine.leases import LeaseKeeper, worker_lease
 from playhead.engine.patience import Patience
 from playhead.engine.preconditions import Watch
 from playhead.engine.session import Session
@@ -110,7 +110,7 @@ class Worker:
     def _lease(self, store: Store, summary: Summary) -> dict[str, int] | None:
         """Take the version's lease; None where there is nothing to be patient for any more."""
         version = self.task.version.name
-        name = f"worker/{version}/0"
+        name = worker_lease(version)
         told = False
         while True:
             try:

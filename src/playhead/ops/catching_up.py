@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playhead.ports import Store
+from playhead.ports import Store, positions
 
 
 def catching_up(store: Store) -> dict[str, int]:
@@ -18,8 +18,8 @@ def catching_up(store: Store) -> dict[str, int]:
         before = rows.get(f"{row.pipeline}@{pointer.previous}") if pointer else None
         if before is None or before.source != row.source:
             continue
-        at = {p: s.cursor.next for p, s in store.ledger.standings(row.name).items()}
-        was = {p: s.cursor.next for p, s in store.ledger.standings(before.name).items()}
+        at = positions(store.ledger.standings(row.name))
+        was = positions(store.ledger.standings(before.name))
         missing = sum(max(0, end - at.get(p, 0)) for p, end in was.items())
         if missing:
             found[row.name] = missing

@@ -17,7 +17,7 @@ from playhead.core.naming import PHYSICAL_MAX, TOPIC_MAX
 from playhead.core.plan import Anew, Behind, Plan, Record, Refusal, Revive, Step
 from playhead.ops import versions
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store, VersionRow
+from playhead.ports import Log, Store, VersionRow, positions
 from playhead.project import Project
 
 
@@ -174,7 +174,7 @@ def _superseded(store: Store, stage: Stage) -> bool:
 def _at_the_end(log: Log, store: Store, stage: Stage) -> bool:
     if log.topic(stage.topic) is None:
         return False
-    at = {p: s.cursor.next for p, s in store.ledger.standings(stage.name).items()}
+    at = positions(store.ledger.standings(stage.name))
     return all(at.get(p) == held.end for p, held in log.retained(stage.topic).items())
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from playhead.engine.events import OnEvent, Step, listener
-from playhead.engine.leases import LeaseKeeper
+from playhead.engine.leases import LeaseKeeper, runner, worker_lease
 from playhead.errors import ConfigError, Refused
 from playhead.ops.mirror import refresh
 from playhead.ops.versions import Known
@@ -91,13 +91,13 @@ def _kept(known: Known, store: Store, names: Sequence[str]) -> dict[str, str]:
     kept: dict[str, str] = {}
     for name, row in known.rows.items():
         pointer = store.catalog.pointer(row.pipeline)
-        lease = store.ledger.lease(f"worker/{name}/0")
+        worker = runner(store, name)
         if row.stage == "live":
             kept[name] = "is live"
         elif pointer is not None and row.label == pointer.previous:
             kept[name] = "is what a rollback goes back to"
-        elif lease is not None and lease.in_force:
-            kept[name] = f"is run by {lease.owner}"
+        elif worker is not None:
+            kept[name] = f"is run by {worker.owner}"
         elif names and name not in names:
             kept[name] = "was not named"
         elif not names and row.stage == "shadow" and known.declared(name) is not None:
@@ -139,7 +139,7 @@ def _remove(project: Project, log: Log, store: Store, what: _What) -> None:
     """Remove one version; what the store knows of it goes last, so that a second try finds it."""
     row, removal, reason, tell = what
     with LeaseKeeper(project.open_store) as keeper:
-        name = f"worker/{row.name}/0"
+        name = worker_lease(row.name)
         keeper.keep({name: store.ledger.take_free(name, "removing")})
         for group in removal.groups:
             log.delete_group(group)

@@ -10,13 +10,14 @@ from playhead.core.lineage import owner
 from playhead.core.offsets import OffsetRange, TopicPartition, record_place
 from playhead.engine.events import OnEvent, Step, listener
 from playhead.engine.hold import settled
+from playhead.engine.leases import runner
 from playhead.engine.reading import read_all
 from playhead.engine.worker import Worker
 from playhead.errors import ConfigError, OffsetOutOfRange, Refused
 from playhead.ops import versions
 from playhead.ops.rewind import recorded
 from playhead.ops.versions import Known
-from playhead.ports import DeadLetter, Log, Store, VersionRow
+from playhead.ports import DeadLetter, Log, Store, VersionRow, positions
 from playhead.project import Project
 
 
@@ -83,7 +84,7 @@ def skip(project: Project, name: str, wanted: Skip, tell: OnEvent | None = None)
         versions.refuse_changed(row, known.version(row.name), project)
         _check_stage(known, store, row, place.at(offset), (place.partition, offset))
         standings = store.ledger.standings(row.name)
-        _check_ahead(row, place, offset, {p: s.cursor.next for p, s in standings.items()})
+        _check_ahead(row, place, offset, positions(standings))
         _check_record(log, place, offset)
         task, tell = versions.task_of(known, project, log, row), listener(tell)
         with settled(task, log, project.open_store, tell) as session:
@@ -100,9 +101,9 @@ def _check_stage(
     known: Known, store: Store, row: VersionRow, where: str, record: tuple[int, int]
 ) -> None:
     partition, offset = record
-    lease = store.ledger.lease(f"worker/{row.name}/0")
-    if lease is not None and lease.in_force:
-        raise Refused(f"{row.name} is run by {lease.owner}", cure="Stop it, then skip.")
+    other = runner(store, row.name)
+    if other is not None:
+        raise Refused(f"{row.name} is run by {other.owner}", cure="Stop it, then skip.")
     if row.stage == "retired":
         raise Refused(
             f"{row.name} is retired: nothing stopped it",

@@ -12,7 +12,7 @@ from playhead.engine.upstream import known_now
 from playhead.engine.worker import ends
 from playhead.errors import Refused
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store, VersionRow
+from playhead.ports import Log, Store, VersionRow, positions
 
 
 def public(version: Version) -> list[Topic]:
@@ -102,7 +102,7 @@ def _from_here(log: Log, store: Store, one: Begun, base: VersionRow, head: Versi
     cursors = at[base.name if from_base else head.name]
     return replace(
         one,
-        begins={p: s.cursor.next for p, s in cursors.items()},
+        begins=positions(cursors),
         held=ends(log.retained(one.source or "")),
         upstream=known_now(store.ledger, (head.name,)),
     )

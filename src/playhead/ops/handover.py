@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from playhead.engine.capped import Following
 from playhead.engine.events import OnEvent, Step
 from playhead.engine.hold import LOOK_S, Standing, held
+from playhead.engine.leases import runner
 from playhead.engine.task import Task
 from playhead.engine.worker import Worker, ends
 from playhead.errors import CheckpointConflict, PlayheadError, PromotionRefused, Refused
@@ -18,7 +19,7 @@ from playhead.ops import epochs, versions
 from playhead.ops.diff import Difference
 from playhead.ops.journal import now
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store, Swap, VersionRow
+from playhead.ports import Log, Store, Swap, VersionRow, positions
 from playhead.project import Project
 
 HOLD_TIMEOUT_S = 30.0
@@ -41,8 +42,7 @@ class Handover:
 
     def positions(self, row: VersionRow) -> dict[int, int]:
         """Return where a version stands now, by partition."""
-        standings = self.store.ledger.standings(row.name)
-        return {p: s.cursor.next for p, s in standings.items()}
+        return positions(self.store.ledger.standings(row.name))
 
     def ends(self, row: VersionRow) -> dict[int, int]:
         """Return the ends of what a version reads, by partition."""
@@ -178,8 +178,7 @@ def _drain(job: Handover, live: VersionRow) -> None:
     """Bring a later one of a chain to the end of what it reads: the one before it is held."""
 
     def run() -> None:
-        lease = job.store.ledger.lease(f"worker/{live.name}/0")
-        if lease is None or not lease.in_force:
+        if runner(job.store, live.name) is None:
             task = replace(job.task(live), stage="live")
             worker = Worker(task, job.project.open_log, job.project.open_store, job.tell)
             worker.run(ends(job.log.retained(live.source)))
@@ -276,8 +275,7 @@ class Follower:
             raise self._failed[0]
         if self._thread is not None and self._thread.is_alive():
             return
-        lease = self._job.store.ledger.lease(f"worker/{self.pair.head.name}/0")
-        if lease is not None and lease.in_force:
+        if runner(self._job.store, self.pair.head.name) is not None:
             return
         task = self._job.task(self.pair.head)
         self._thread = threading.Thread(target=self._work, args=(task,), name=self.pair.head.name)
@@ -301,6 +299,5 @@ def catch_up(job: Handover, over: Sequence[Over]) -> None:
         try:
             worker.run(one.cursor if one is over[0] else job.ends(head))
         except Refused:
-            lease = job.store.ledger.lease(f"worker/{head.name}/0")
-            if lease is None or not lease.in_force:
+            if runner(job.store, head.name) is None:
                 raise

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from playhead.core import ranges
+from playhead.engine.leases import runner
 from playhead.errors import ConfigError
 from playhead.ops.versions import split
 from playhead.ports import AuditRow, RunRow, Store
@@ -138,8 +139,7 @@ def _of_run(store: Store, run: RunRow, topics: Mapping[str, str]) -> Entry:
     topic = str(intent.get("topic") or topics.get(run.subject, ""))
     outcome = "failed" if "error" in result else "done"
     if run.finished_at is None:
-        lease = store.ledger.lease(f"worker/{run.subject}/0")
-        outcome = "running" if lease is not None and lease.in_force else "unfinished"
+        outcome = "running" if runner(store, run.subject) is not None else "unfinished"
     end = intent.get("to") or result.get("cursor") or intent.get("bound")
     return Entry(
         kind=run.kind,

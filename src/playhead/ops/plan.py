@@ -16,7 +16,7 @@ from playhead.ops.saved import basis_of
 from playhead.ops.scopes import Stands
 from playhead.ops.survey import Surveyor
 from playhead.ops.versions import Known
-from playhead.ports import Log, Store, VersionRow, shown_columns
+from playhead.ports import Log, Store, VersionRow, positions, shown_columns
 from playhead.project import Project
 
 
@@ -119,7 +119,7 @@ def of_version(
         return Plan(refused=(refusal,))
     topic = row.source if row else described.source
     retained = log.retained(topic)
-    live_at = {p: s.cursor.next for p, s in store.ledger.standings(live.name).items()}
+    live_at = positions(store.ledger.standings(live.name))
     wanted = wanted or Wanted()
     stands = Stands(live, retained, live_at)
     scope, said = scopes.scope_of(known, log, version, wanted, stands)
@@ -128,7 +128,7 @@ def of_version(
     else:
         bound, remarks = scopes.bound_of(scope, stands), said
     generations = store.ledger.generations(version.name)
-    at = {p: s.cursor.next for p, s in store.ledger.standings(version.name).items()}
+    at = positions(store.ledger.standings(version.name))
     facts = Facts(
         version=version.name,
         stage=row.stage if row else None,

@@ -17,7 +17,7 @@ from playhead.engine.task import Task
 from playhead.engine.worker import Summary, Worker, ends
 from playhead.errors import TopicGone
 from playhead.ops.versions import topic_config
-from playhead.ports import Log, Store, TopicInfo
+from playhead.ports import Log, Store, TopicInfo, positions
 from playhead.project import Project
 
 LOOK_S = 1.0
@@ -185,7 +185,7 @@ class Publisher:
 
 def _idle(log: Log, store: Store, task: Task, bound: Mapping[int, int]) -> bool:
     """Say whether cursor and group stand at the end already: no session is needed to say so."""
-    at = {p: s.cursor.next for p, s in store.ledger.standings(task.version.name).items()}
+    at = positions(store.ledger.standings(task.version.name))
     group = {p.partition: c.offset for p, c in log.committed(task.version.group).items()}
     return at == bound == group
 

@@ -28,7 +28,7 @@ from playhead.ops.diff import Difference, diff
 from playhead.ops.diff import Request as DiffRequest
 from playhead.ops.mirror import MirrorThread
 from playhead.ops.versions import Known
-from playhead.ports import Log, RunRow, Store
+from playhead.ports import Log, RunRow, Store, positions
 from playhead.project import Project
 
 
@@ -239,7 +239,7 @@ def _done_already(job: _Job, name: str) -> bool:
     last = None if plan is None else _last_with(job, name, plan)
     if plan is None or last is None or last.result is None:
         return False
-    at = {p: s.cursor.next for p, s in job.store.ledger.standings(name).items()}
+    at = positions(job.store.ledger.standings(name))
     return all(at.get(p, 0) >= wanted.end for p, wanted in plan.ranges.get(name, {}).items())
 
 

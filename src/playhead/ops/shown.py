@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from playhead.core.epochs import OVER, Epoch
 from playhead.core.offsets import OffsetRange
-from playhead.ports import Log, Store
+from playhead.engine.leases import runner
+from playhead.ports import Log, Store, positions
 from playhead.project import Project
 
 
@@ -57,8 +58,8 @@ def shown(project: Project) -> list[Shown]:
 
 def _shown(log: Log, store: Store, epoch: Epoch) -> Shown:
     of, standings = epoch.of, store.ledger.standings(epoch.name)
-    at = {p: s.cursor.next for p, s in standings.items()}
-    lease = store.ledger.lease(f"worker/{epoch.name}/0")
+    at = positions(standings)
+    worker = runner(store, epoch.name)
     return Shown(
         topic=of.topic,
         pipeline=of.pipeline,
@@ -71,7 +72,7 @@ def _shown(log: Log, store: Store, epoch: Epoch) -> Shown:
         records=sum(s.counts.records for s in standings.values()),
         cursor=tuple(at[p] for p in sorted(at)),
         lag=_lag(log, epoch, at),
-        running=lease.owner if lease is not None and lease.in_force else None,
+        running=worker.owner if worker is not None else None,
     )
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from playhead.core import behind
 from playhead.core.declare import App
 from playhead.core.offsets import OffsetRange
+from playhead.engine.leases import runner
 from playhead.errors import ConfigError, LogFailed
 from playhead.ops.catching_up import catching_up
-from playhead.ports import Log, Store, VersionRow
+from playhead.ports import Log, Store, VersionRow, positions
 from playhead.project import Project
 
 
@@ -71,7 +72,7 @@ def _marked(found: VersionStatus, app: App) -> VersionStatus:
 
 def _recorded(log: Log, store: Store, row: VersionRow) -> VersionStatus:
     standings = store.ledger.standings(row.name)
-    lease = store.ledger.lease(f"worker/{row.name}/0")
+    worker = runner(store, row.name)
     try:
         retained: Mapping[int, OffsetRange] | None = log.retained(row.source)
     except LogFailed as error:
@@ -80,7 +81,7 @@ def _recorded(log: Log, store: Store, row: VersionRow) -> VersionStatus:
         retained = None
     lag = None
     if retained is not None:
-        at = {p: s.cursor.next for p, s in standings.items()}
+        at = positions(standings)
         lag = sum(max(0, held.end - at.get(p, held.start)) for p, held in retained.items())
     return VersionStatus(
         pipeline=row.pipeline,
@@ -93,6 +94,6 @@ def _recorded(log: Log, store: Store, row: VersionRow) -> VersionStatus:
         topic=row.source,
         cursor=tuple(standings[p].cursor.next for p in sorted(standings)),
         lag=lag,
-        running=lease.owner if lease is not None and lease.in_force else None,
+        running=worker.owner if worker is not None else None,
         dead_letters=sum(s.counts.dead for s in standings.values()),
     )

@@ -24,6 +24,7 @@ from playhead.ports.store import (
     Swap,
     TableRow,
     VersionRow,
+    positions,
     shown_columns,
 )
 
@@ -56,5 +57,6 @@ __all__ = [
     "TableRow",
     "TopicInfo",
     "VersionRow",
+    "positions",
     "shown_columns",
 ]

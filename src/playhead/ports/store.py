@@ -41,6 +41,11 @@ class Standing:
     counts: Counts
 
 
+def positions(standings: Mapping[int, Standing]) -> dict[int, int]:
+    """Return the next offset that a version reads, by partition."""
+    return {p: s.cursor.next for p, s in standings.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A lease in the store: who holds a name, until when."""
