@@ -21,12 +21,11 @@ from playhead.core.outputs import Target
 from playhead.core.records import Headers, Outgoing, Records, partition_of
 from playhead.core.slots import Slots
 from playhead.engine.call import Outcome
-from playhead.engine.reading import read_all
+from playhead.engine.reading import CHUNK_RECORDS, read_all, whole_topic
 from playhead.engine.upstream import fresh, origin
 from playhead.ports import Log, Reader, Store
 
 EPOCH = "playhead-epoch"
-READ_RECORDS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +127,10 @@ def _last(
     """Return what the public topic says of each key that the pipeline has written."""
     topic, found = epoch.of.topic, dict[bytes, _Last]()
     name = epoch.of.pipeline.encode()
-    for partition, held in log.retained(topic).items():
-        if partition not in partitions:
-            continue
-        for records in read_all(log, TopicPartition(topic, partition), held, READ_RECORDS):
-            keep_alive()
-            ours = [dict(h).get("playhead-pipeline") == name for h in records.headers]
-            _fold(found, records.where(ours) if records.headers else records.slice(0, 0))
+    for records in whole_topic(log, topic, dict.fromkeys(partitions, 0)):
+        keep_alive()
+        ours = [dict(h).get("playhead-pipeline") == name for h in records.headers]
+        _fold(found, records.where(ours) if records.headers else records.slice(0, 0))
     return found
 
 
@@ -147,7 +143,7 @@ def _last_of_head(
     for partition in partitions:
         held = retained[partition]
         wanted = OffsetRange(held.start, max(held.start, epoch.of.held.get(partition, held.start)))
-        for records in read_all(log, TopicPartition(topic, partition), wanted, READ_RECORDS):
+        for records in read_all(log, TopicPartition(topic, partition), wanted, CHUNK_RECORDS):
             keep_alive()
             counted = fresh(records, epoch.of.upstream)
             _fold(found, counted.where([of_epoch(epoch, h, late=False) for h in counted.headers]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from playhead.core.offsets import OffsetRange, TopicPartition
@@ -11,6 +11,7 @@ from playhead.errors import OffsetOutOfRange
 from playhead.ports import Log
 
 READ_TIMEOUT_S = 1.0
+CHUNK_RECORDS = 50_000
 
 
 def check_retained(
@@ -50,6 +51,25 @@ def read_all(
                 yield cut
     finally:
         reader.close()
+
+
+def whole_topic(
+    log: Log, topic: str, positions: Mapping[int, int] | None = None
+) -> Iterator[Records]:
+    """Yield every record that a topic retains, partition by partition.
+
+    Args:
+        log: The log.
+        topic: The topic.
+        positions: Where to begin in each partition; one that is not named is left out.
+    """
+    for partition, held in sorted(log.retained(topic).items()):
+        if positions is not None and partition not in positions:
+            continue
+        start = held.start if positions is None else max(held.start, positions[partition])
+        if start < held.end:
+            wanted = OffsetRange(start, held.end)
+            yield from read_all(log, TopicPartition(topic, partition), wanted, CHUNK_RECORDS)
 
 
 def read_one(log: Log, place: TopicPartition, wanted: OffsetRange) -> Records:

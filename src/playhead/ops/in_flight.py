@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from playhead.core.diff import LATE
-from playhead.ops.topic_rows import Writer, whole_topic
+from playhead.engine.reading import whole_topic
+from playhead.ops.topic_rows import Writer
 from playhead.ports import Log, Moment, Store, VersionRow
 
 Path = Sequence[VersionRow]

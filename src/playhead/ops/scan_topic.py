@@ -12,10 +12,11 @@ from playhead.core.declare import Topic
 from playhead.core.records import Records
 from playhead.core.scan import Look, Scanning
 from playhead.core.schema import Schema
+from playhead.engine.reading import whole_topic
 from playhead.errors import BadRecord, ConfigError, Refused
 from playhead.ops.scan import Answer, chosen, tolerance
 from playhead.ops.spool import BUCKET, Spool
-from playhead.ops.topic_rows import columns_of, whole_topic
+from playhead.ops.topic_rows import columns_of
 from playhead.ops.versions import Known, existing_topic
 from playhead.ports import Log
 from playhead.project import Project

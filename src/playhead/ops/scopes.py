@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from playhead.core import ranges
 from playhead.core.declare import Version
-from playhead.core.offsets import OffsetRange
+from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.plan import TakeOver
 from playhead.core.ranges import Wanted
 from playhead.core.scope import Scope
 from playhead.engine.call import Caller
+from playhead.engine.reading import CHUNK_RECORDS, read_all
 from playhead.errors import ConfigError, Refused
 from playhead.ops import bounds
 from playhead.ops.versions import Known
@@ -136,17 +136,12 @@ def _last_before(
     """
     live_at, time_ms = until
     last = dict(end)
-    behind = {p: at for p, at in end.items() if at < live_at.get(p, at)}
-    with closing(log.reader(topic, behind)) as reader:
-        while behind:
-            for records in reader.read(100_000, 1.0):
-                partition = records.source.partition
-                cut = records.before(live_at[partition])
-                for offset, ms in zip(cut.offsets, cut.timestamps_ms, strict=True):
-                    if ms < time_ms:
-                        last[partition] = offset + 1
-                if records.next >= live_at[partition]:
-                    behind.pop(partition, None)
+    behind = {p: OffsetRange(at, live_at[p]) for p, at in end.items() if at < live_at.get(p, at)}
+    for partition, wanted in behind.items():
+        for records in read_all(log, TopicPartition(topic, partition), wanted, CHUNK_RECORDS):
+            for offset, ms in zip(records.offsets, records.timestamps_ms, strict=True):
+                if ms < time_ms:
+                    last[partition] = offset + 1
     return last
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from playhead.core.codec import Decoder
 from playhead.core.declare import Topic
 from playhead.core.lineage import owner
-from playhead.core.offsets import TopicPartition
-from playhead.core.records import Headers, Records
+from playhead.core.records import Headers
 from playhead.core.schema import Column, Kind, Schema
 from playhead.engine.call import Caller
-from playhead.engine.reading import read_all
+from playhead.engine.reading import whole_topic
 from playhead.errors import Refused
 from playhead.ops.spool import BUCKET, Spool
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow
 
-CHUNK_RECORDS = 50_000
 BUCKET_OFFSETS = 50_000
 KEY = ("_source_partition", "_source_offset", "_record_key", "_nth")
 _KEY_COLUMNS: Schema = tuple(
@@ -46,25 +44,6 @@ def columns_of(known: Known, row: VersionRow) -> dict[str, Schema]:
         )
     targets = Caller(known.bound(version), {}).targets
     return {t.output.name: t.schema for t in targets if isinstance(t.output, Topic)}
-
-
-def whole_topic(
-    log: Log, topic: str, positions: Mapping[int, int] | None = None
-) -> Iterator[Records]:
-    """Yield every record that a topic retains, partition by partition.
-
-    Args:
-        log: The log.
-        topic: The topic.
-        positions: Where to begin in each partition; one that is not named is left out.
-    """
-    for partition, held in sorted(log.retained(topic).items()):
-        if positions is not None and partition not in positions:
-            continue
-        start = held.start if positions is None else max(held.start, positions[partition])
-        if start < held.end:
-            wanted = type(held)(start, held.end)
-            yield from read_all(log, TopicPartition(topic, partition), wanted, CHUNK_RECORDS)
 
 
 class Writer:
