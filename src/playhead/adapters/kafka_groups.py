@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -17,6 +16,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from playhead.adapters.kafka_client import ASK_S, CONTACT_S, UNREACHABLE, Clients, error_of
+from playhead.adapters.process import ended
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import TopicPartition as Source
 from playhead.errors import LogFailed, Refused
@@ -170,12 +170,4 @@ class KafkaGroups:
 def _died(member: str) -> bool:
     """Say whether a member was a process of this machine, and is none any more."""
     ours = re.match(rf"playhead-{re.escape(socket.gethostname())}-(\d+) ", member)
-    if ours is None:
-        return False
-    try:
-        os.kill(int(ours[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+    return ours is not None and ended(int(ours[1]))

@@ -61,6 +61,11 @@ def _started(pid: int) -> str:
     return "" if fields[0] in {"Z", "X"} else fields[19]
 
 
+def ended(pid: int) -> bool:
+    """Say whether no process of this machine has that id now."""
+    return not _started(pid)
+
+
 def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip()

@@ -79,6 +79,11 @@ class Epoch:
     topic_id: str = ""
 
     @property
+    def shows(self) -> bool:
+        """Whether it forwards what the live version writes."""
+        return self.stage == LIVE and not self.difference
+
+    @property
     def label(self) -> str:
         """``e<n>``, or ``e<n>.changed`` of a difference."""
         return f"e{self.of.number}.changed" if self.difference else f"e{self.of.number}"
@@ -117,7 +122,7 @@ def follows(known: Sequence[Epoch], begun: Begun) -> Iterator[Epoch]:
             continue
         if begun.policy == APPEND and begun.source is not None:
             yield replace(row, stage=STOPPING)
-        elif row.stage == LIVE and not row.difference:
+        elif row.shows:
             yield replace(row, stage=ENDING, ends=begun.closes)
     topic_id = next((e.topic_id for e in known if e.of.topic == begun.topic), "")
     if begun.source is None:

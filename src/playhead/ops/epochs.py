@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from playhead.core.declare import App, Topic, Version
-from playhead.core.epochs import APPEND, CHANGED, LIVE, NONE, Begun, Epoch
+from playhead.core.epochs import APPEND, CHANGED, NONE, Begun, Epoch
 from playhead.engine.upstream import known_now
 from playhead.engine.worker import ends
 from playhead.errors import Refused
@@ -54,7 +54,7 @@ def begun(
     at = pointer.epoch + 1 if pointer else 1
     epochs = store.publications.epochs()
     shown = {t.name: t for t in public(known.version(head.name))}
-    before = {e.of.topic: e for e in epochs if e.of.pipeline == head.pipeline and _shows(e)}
+    before = {e.of.topic: e for e in epochs if e.of.pipeline == head.pipeline and e.shows}
     found = []
     for name, topic in shown.items():
         publisher = _publisher(epochs, known.app, topic, head.pipeline)
@@ -70,10 +70,6 @@ def begun(
         gone = replace(of, number=of.number + 1, pointer=at, version=head.label, source=None)
         found.append(replace(gone, policy=NONE, closes=closes))
     return tuple(found)
-
-
-def _shows(epoch: Epoch) -> bool:
-    return epoch.stage == LIVE and not epoch.difference
 
 
 def _begun(log: Log, row: VersionRow, topic: Topic, epoch: tuple[str, int, int]) -> Begun:

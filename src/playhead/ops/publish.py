@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from playhead.core.declare import App, Topic, Version
-from playhead.core.epochs import ENDING, LIVE, OVER, STOPPING, Epoch
+from playhead.core.epochs import ENDING, OVER, STOPPING, Epoch
 from playhead.engine.events import OnEvent, Step
 from playhead.engine.hold import settled
 from playhead.engine.preconditions import check_output
@@ -96,7 +96,7 @@ class Publisher:
             if epoch.difference and epoch.sizes is None:
                 epoch = self._take(log, store, epoch, task)
             bound: Mapping[int, int] | None = epoch.ends if epoch.stage == ENDING else epoch.sizes
-            if epoch.stage == LIVE and not epoch.difference and until_caught_up:
+            if epoch.shows and until_caught_up:
                 bound = ends(log.retained(task.topic.name))
                 if _idle(log, store, task, bound):
                     self._count(epoch, Summary())
@@ -107,7 +107,7 @@ class Publisher:
         self._count(epoch, summary)
         if self.stop.is_set() or summary.stage != epoch.stage:
             return True
-        if epoch.stage == LIVE and not epoch.difference:
+        if epoch.shows:
             return False
         with closing(self.project.open_log()) as log, closing(self.project.open_store()) as store:
             self._end(log, store, epoch, task)
