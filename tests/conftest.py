@@ -81,6 +81,15 @@ def postgres() -> Iterator[PostgresServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Trip:
+    """Give a trip that has run to its end; to be copied."""
+    trip = Trip.make(tmp_path_factory.mktemp("ran") / "trip")
+    trip.ingest()
+    trip.run()
+    return trip
+
+
 @pytest.fixture
 def make_trip(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Trip]:
     """Make example projects with their points ingested, on ``local`` or ``kafka``.

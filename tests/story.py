@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import struct
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -82,6 +83,12 @@ class Trip:
         shared = log is not None
         topic = prepare(folder, shared_log=shared)
         return cls(folder, log or "local:.playhead/log.db", topic, store=store)
+
+    @classmethod
+    def copy(cls, other: Trip, folder: Path) -> Self:
+        """Copy a project whose log and store are files."""
+        shutil.copytree(other.folder, folder)
+        return cls(folder, other.log, other.topic)
 
     @property
     def prefix(self) -> str:

@@ -317,8 +317,7 @@ def test_a_shadow_of_the_first_writes_nothing_that_the_second_reads(chain: Trip)
 
 
 def test_both_run_at_once_and_stop_cleanly(chain: Trip) -> None:
-    worker = chain.start("run", **SMALL)
-    try:
+    with chain.running(**SMALL) as worker:
         wait_for(
             lambda: worker.poll() is not None or (chain.cursor() > 0 and writer_began(chain)),
             "both to commit",
@@ -326,10 +325,6 @@ def test_both_run_at_once_and_stop_cleanly(chain: Trip) -> None:
         assert worker.poll() is None, (chain.folder / "background.log").read_text()
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 130
-    finally:
-        if worker.poll() is None:
-            worker.kill()
-            worker.wait()
     said = (chain.folder / "background.log").read_text()
     assert "Traceback" not in said, said
     stopped = {f"{p['pipeline']}": v for p in chain.json("status")["pipelines"]

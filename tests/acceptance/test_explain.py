@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -20,19 +19,9 @@ from story import Trip, add_partition, delete_topic, headers
 MakeTrip = Callable[[str, int], Trip]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Trip:
-    """Give a trip that has run to its end; to be copied."""
-    trip = Trip.make(tmp_path_factory.mktemp("ran") / "trip")
-    trip.ingest()
-    trip.run()
-    return trip
-
-
 @pytest.fixture
 def trip(ran: Trip, tmp_path: Path) -> Trip:
-    shutil.copytree(ran.folder, tmp_path / "ran")
-    return Trip(tmp_path / "ran", ran.log, ran.topic)
+    return Trip.copy(ran, tmp_path / "ran")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -31,19 +30,9 @@ from story import Trip, wait_for
 MakeTrip = Callable[..., Trip]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Trip:
-    """Give a trip that has run to its end; to be copied."""
-    trip = Trip.make(tmp_path_factory.mktemp("ran") / "trip")
-    trip.ingest()
-    trip.run()
-    return trip
-
-
 @pytest.fixture
 def trip(ran: Trip, tmp_path: Path) -> Trip:
-    shutil.copytree(ran.folder, tmp_path / "ran")
-    return Trip(tmp_path / "ran", ran.log, ran.topic)
+    return Trip.copy(ran, tmp_path / "ran")
 
 
 def kinds(found: dict[str, Any]) -> dict[str, list[str]]:

@@ -345,13 +345,12 @@ def test_two_pipelines_fill_one_public_topic_each_with_epochs_of_its_own(
 
 def test_it_goes_on_with_what_arrives_and_stops_cleanly(make_trip: MakeTrip) -> None:
     trip = make_trip("local", 1)
-    worker = trip.start("run")
+    with trip.running() as worker:
 
-    def shown() -> int:
-        assert worker.poll() is None, (trip.folder / "background.log").read_text()
-        return len(trip.cli("topics", "tail", PUBLIC).out.splitlines())
+        def shown() -> int:
+            assert worker.poll() is None, (trip.folder / "background.log").read_text()
+            return len(trip.cli("topics", "tail", PUBLIC).out.splitlines())
 
-    try:
         wait_for(lambda: shown() == 681, "the publisher to catch up")
         trip.ingest_again()
         wait_for(lambda: shown() == 2 * 681, "it to go on")
@@ -359,10 +358,6 @@ def test_it_goes_on_with_what_arrives_and_stops_cleanly(make_trip: MakeTrip) -> 
         assert str(worker.pid) in running
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 130
-    finally:
-        if worker.poll() is None:
-            worker.kill()
-            worker.wait()
     assert [p["records"] for p in trip.run()["public"]] == [0]
 
 

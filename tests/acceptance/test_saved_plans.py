@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Callable
 from contextlib import closing
@@ -16,20 +15,11 @@ from story import Trip, delete_topic
 MakeTrip = Callable[..., Trip]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Trip:
-    """Give a trip that has run to its end; to be copied."""
-    trip = Trip.make(tmp_path_factory.mktemp("ran") / "trip")
-    trip.ingest()
-    trip.run()
-    save(trip)
-    return trip
-
-
 @pytest.fixture
 def trip(ran: Trip, tmp_path: Path) -> Trip:
-    shutil.copytree(ran.folder, tmp_path / "ran")
-    return Trip(tmp_path / "ran", ran.log, ran.topic)
+    trip = Trip.copy(ran, tmp_path / "ran")
+    save(trip)
+    return trip
 
 
 def save(trip: Trip) -> None:

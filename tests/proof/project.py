@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,12 +135,6 @@ class Site(Trip):
             lines += ["[kafka]", "session.timeout.ms = 1500", "heartbeat.interval.ms = 300"]
         (folder / "playhead.toml").write_text("\n".join(lines) + "\n")
         return cls(folder, log or "local:.playhead/log.db", f"{prefix}points", store=store)
-
-    @classmethod
-    def copy(cls, other: Site, folder: Path) -> Site:
-        """Copy a project whose log and store are files."""
-        shutil.copytree(other.folder, folder)
-        return cls(folder, other.log, other.topic)
 
     @property
     def prefix(self) -> str:
