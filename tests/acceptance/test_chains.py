@@ -203,9 +203,29 @@ def stages(trip: Trip) -> dict[str, str]:
 def test_a_chain_is_promoted_and_rolled_back_in_one_swap(chain: Trip) -> None:
     chain.run()
     miles = table(chain)
+    planned = chain.json("plan", "distance")["promotions"]
     chain.ok("replay", "distance@km")
-    assert "then playhead promote distance@km" in chain.ok("plan", "distance").out
+    assert chain.json("plan", "distance")["promotions"] == planned, "known before there is a shadow"
+    assert (
+        "next: playhead diff distance; playhead promote distance@km, which takes the place of "
+        "distance@miles, and db_writer@v1+km that of db_writer@v1\n"
+    ) in chain.ok("plan", "distance").out
     done = chain.json("promote", "distance@km")
+    assert planned == [
+        {
+            "kind": "promote",
+            "version": f"{done['pipeline']}@{done['version']}",
+            "base": f"{done['pipeline']}@{done['previous']}",
+            "behind": [
+                {
+                    "version": f"{d['pipeline']}@{d['version']}",
+                    "base": f"{d['pipeline']}@{d['previous']}",
+                }
+                for d in done["behind"]
+            ],
+        }
+    ], "what promote does is what plan says"
+    assert chain.json("plan", "distance")["promotions"] == []
     assert [(d["version"], d["previous"], d["epoch"]) for d in (done, *done["behind"])] == [
         ("km", "miles", 2),
         ("v1+km", "v1", 2),

@@ -260,6 +260,6 @@ def test_after_a_promotion_there_is_nothing_to_plan(trip: Trip) -> None:
     trip.run()
     trip.ok("replay", "distance@km")
     trip.ok("promote", "distance@km")
-    assert trip.json("plan")["steps"] == []
+    assert (trip.json("plan")["steps"], trip.json("plan")["promotions"]) == ([], [])
     trip.ok("rollback", "distance")
-    assert trip.json("plan")["steps"] == []
+    assert (trip.json("plan")["steps"], trip.json("plan")["promotions"]) == ([], [])

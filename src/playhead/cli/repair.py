@@ -34,7 +34,21 @@ def plan(settings: Globals, pipeline: str | None) -> None:
             {"subject": r.subject, "reason": r.reason, "cure": r.cure} for r in found.refused
         ]
         steps = [surveyed(step_content(s), found) for s in found.steps]
-        content = {"steps": steps, "refused": refused, "remarks": list(found.remarks)}
+        promotions = [
+            {
+                "kind": "promote",
+                "version": one.version,
+                "base": one.base,
+                "behind": [{"version": v, "base": base} for v, base in one.behind],
+            }
+            for one in found.promotions
+        ]
+        content = {
+            "steps": steps,
+            "promotions": promotions,
+            "refused": refused,
+            "remarks": list(found.remarks),
+        }
         out(as_json({**content, **survey_content(found)}))
     else:
         out(_plan_text(found))
@@ -106,7 +120,17 @@ def _plan_text(found: Plan) -> str:
                 lines += replay_lines(step, found.surveys.get(version))
                 lines.append(f"next: playhead replay {version}")
     lines += [f"refused: {r.subject}: {r.reason}. {r.cure}" for r in found.refused]
-    lines += list(found.remarks)
+    replayed = {step.version for step in found.steps}
+    for one in found.promotions:
+        if one.version not in replayed:
+            lines.append(f"{one.version} stands where live stands")
+        diff = f"playhead diff {one.version.partition('@')[0]}"
+        places = "".join(f", and {v} that of {base}" for v, base in one.behind)
+        lines.append(
+            f"{'then' if one.version in replayed else 'next'}: {diff}; playhead promote "
+            f"{one.version}, which takes the place of {one.base}{places}"
+        )
+    lines += found.remarks
     return "\n".join(lines or ["nothing to do"])
 
 

@@ -120,6 +120,21 @@ def kind_of(step: Step) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Promotion:
+    """Hand over in one transaction: what `promote` does once the differences are explained.
+
+    Attributes:
+        version: What becomes live.
+        base: What it takes the place of.
+        behind: What is handed over with it, in order: each version, and whose place it takes.
+    """
+
+    version: str
+    base: str
+    behind: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """What will be refused, and why."""
 
@@ -153,8 +168,9 @@ class Survey:
 class Plan:
     """Steps in order, what will be refused, and sentences for the user.
 
-    ``surveys`` has what was found out about the replays, by version; it decides nothing. ``bases``
-    says what the plan rests on, a version each, for a plan that is saved.
+    ``steps`` is what `replay` does, ``promotions`` what `promote` does afterwards. ``surveys`` has
+    what was found out about the replays, by version; it decides nothing. ``bases`` says what the
+    plan rests on, a version each, for a plan that is saved.
     """
 
     steps: tuple[Step, ...] = ()
@@ -162,6 +178,7 @@ class Plan:
     remarks: tuple[str, ...] = ()
     surveys: Mapping[str, Survey] = field(default_factory=dict)
     bases: tuple[Basis, ...] = ()
+    promotions: tuple[Promotion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

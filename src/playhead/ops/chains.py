@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from playhead.core.behind import behind
 from playhead.core.declare import Version
 from playhead.core.naming import PHYSICAL_MAX, TOPIC_MAX
-from playhead.core.plan import Anew, Behind, Plan, Record, Refusal, Revive, Step
+from playhead.core.plan import Anew, Behind, Plan, Promotion, Record, Refusal, Revive, Step
 from playhead.ops import versions
 from playhead.ops.versions import Known
 from playhead.ports import Log, Store, VersionRow, positions
@@ -90,6 +90,23 @@ def chain(known: Known, name: str) -> Chain:
         found.stages.append(stage)
         feeds[pipeline.name] = stage.version
     return found
+
+
+def promotion(known: Known, base: VersionRow, name: str) -> tuple[Promotion, list[Refusal]]:
+    """Return what is handed over when a version takes the place of ``base``; and why it cannot be.
+
+    Raises:
+        ConfigError: It is not declared.
+        Refused: Pipelines read each other in a circle.
+    """
+    found = chain(known, name)
+    stages = {stage.name: known.rows.get(stage.name) for stage in found.stages}
+    behind = tuple(
+        (stage.name, stage.base.name)
+        for stage in found.stages
+        if (row := stages[stage.name]) is None or row.stage != "live"
+    )
+    return Promotion(name, base.name, behind), found.refused
 
 
 def _version(known: Known, reader: Version, root: Version, topic: str) -> Version:

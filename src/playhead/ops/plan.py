@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from playhead.core.declare import Version
-from playhead.core.plan import Facts, Plan, Record, Refusal, Step, plan_version
+from playhead.core.plan import Facts, Plan, Promotion, Record, Refusal, Step, plan_version
 from playhead.core.ranges import Wanted
 from playhead.engine.sources import environment
 from playhead.errors import PlayheadError, Refused
@@ -34,6 +34,7 @@ def plan(project: Project, pipeline: str | None = None) -> Plan:
             tuple(step for part in parts for step in part.steps),
             tuple(refusal for part in parts for refusal in part.refused),
             tuple(remark for part in parts for remark in part.remarks),
+            promotions=tuple(one for part in parts for one in part.promotions),
         )
         touched = dict.fromkeys(s.version for s in found.steps if "+" not in s.version)
         declared = [v for v in map(known.declared, touched) if v is not None]
@@ -56,6 +57,7 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
         refused.append(Refusal(live.name, "its code has changed under the live label", cure))
     steps: list[Step] = []
     remarks: list[str] = []
+    promotions: list[Promotion] = []
     for version in pipeline.versions.values():
         row = known.rows.get(version.name)
         if row is not None:
@@ -66,12 +68,11 @@ def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: s
         remarks += epochs.remarks(version)
         steps += part.steps
         refused += part.refused
-        if not part.steps and not part.refused and row and row.stage == "shadow":
-            then = f", then playhead promote {version.name}"
-            remarks.append(
-                f"{version.name} stands where live stands; next: playhead diff {name}{then}"
-            )
-    return Plan(tuple(steps), tuple(refused), tuple(remarks))
+        if part.refused:
+            continue
+        handed_over, _ = chains.promotion(known, live, version.name)
+        promotions.append(handed_over)
+    return Plan(tuple(steps), tuple(refused), tuple(remarks), promotions=tuple(promotions))
 
 
 def of_chain(

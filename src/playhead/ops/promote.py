@@ -160,25 +160,24 @@ def _chain(known: Known, project: Project, first: Pair) -> list[Pair]:
     pairs = [first]
     _check_fed(known, first.head)
     _check_code(known, project, first)
-    found = chains.chain(known, first.head.name)
-    if found.refused:
-        one = found.refused[0]
+    step, refused = chains.promotion(known, first.base, first.head.name)
+    if refused:
+        one = refused[0]
         raise PromotionRefused(
             f"{one.subject}: {one.reason}", safe="Nothing was changed.", cure=one.cure
         )
-    for stage in found.stages:
-        row = known.rows.get(stage.name)
+    for name, base in step.behind:
+        row = known.rows.get(name)
         if row is None or (row.stage == "retired" and first.kind == "promote"):
             raise PromotionRefused(
-                f"{stage.base.pipeline} reads what {first.head.pipeline} writes, and has no shadow "
-                f"behind {first.head.name}",
+                f"{base.partition('@')[0]} reads what {first.head.pipeline} writes, and has no "
+                f"shadow behind {first.head.name}",
                 safe="Nothing was changed.",
                 cure=f"playhead replay {first.head.name}",
             )
-        if row.stage != "live":
-            pair = replace(first, base=stage.base, head=row)
-            _check_code(known, project, pair)
-            pairs.append(pair)
+        pair = replace(first, base=known.rows[base], head=row)
+        _check_code(known, project, pair)
+        pairs.append(pair)
     return pairs
 
 
