@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import playhead as ph
@@ -209,6 +209,43 @@ def test_a_record_that_cannot_be_decoded_is_named(case, payload_and_words):
     message = refused({"x": int, "s": str | None}, b'{"x": 1}', b'{"x": 2, "s": "e"}', payload)
     assert [word for word in words if word not in message] == []
     assert len(message) < 400
+
+
+PIECES = [
+    '{"x":1}',
+    '{"x": 2 }',
+    '{"x":3',
+    "}",
+    ',"y":[4',
+    "]}",
+    '{"y":["',
+    '"]}',
+    "{}",
+    "\n",
+    " ",
+    ",",
+]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=4).map("".join), min_size=1, max_size=6))
+@example(['{"x":1}{"x":2}', '{"x":3', ',"y":[4]}'])
+@example(['{"x":1}{"x":2}', '{"y":["}', '{"]}'])
+@example(['{"x":1}\n{"x":2}', '{"x":3', "}"])
+def test_each_message_means_what_it_means_alone(texts):
+    """However a batch is decoded: what one message lacks, its neighbour cannot make up for."""
+    declared = decoder({"x": int | None})
+    values = [text.encode() for text in texts]
+    alone = []
+    for i, value in enumerate(values):
+        try:
+            alone += declared.frame(records(value))["x"].to_list()
+        except BadRecord:
+            with pytest.raises(BadRecord) as e:
+                declared.frame(records(*values))
+            assert e.value.where == f"points[2]@{10 + i}"
+            return
+    assert declared.frame(records(*values))["x"].to_list() == alone
 
 
 def test_a_null_value_is_refused_whatever_is_declared():

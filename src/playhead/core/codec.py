@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -108,7 +110,7 @@ def _struct(schema: Schema) -> type[msgspec.Struct]:
         found = _type_of(column)
         fields.append((f"f{i}", found, None) if column.nullable else (f"f{i}", found))
     names = {f"f{i}": column.name for i, column in enumerate(schema)}
-    return msgspec.defstruct("Row", fields, kw_only=True, rename=names)
+    return msgspec.defstruct("Row", fields, kw_only=True, rename=names, gc=False)
 
 
 def value_decoder(schema: Schema) -> Callable[[bytes], Any]:
@@ -175,7 +177,8 @@ class Decoder:
             self.schema[TOMBSTONE] = pl.Boolean()
         if topic.schema is not None:
             self._row = _struct(topic.schema)
-            self._decode = msgspec.json.Decoder(self._row).decode
+            decoder = msgspec.json.Decoder(self._row)
+            self._decode, self._decode_lines = decoder.decode, decoder.decode_lines
             at = {c.name: f"f{i}" for i, c in enumerate(topic.schema)}
             self._key_fields = [at[k] for k in topic.key]
             kinds = {c.name: c for c in topic.schema}
@@ -219,6 +222,39 @@ class Decoder:
                 at = list(records.values).index(None)
                 raise self._bad(records, at, "the value is null")
             return {"_value": pl.Series(records.values, dtype=pl.Binary)}
+        rows = self._at_once(records.values) or self._one_by_one(records)
+        try:
+            return _columns(self._columns, rows)
+        except (OverflowError, ValueError, pl.exceptions.PolarsError):
+            for at, row in enumerate(rows):
+                try:
+                    _columns(self._columns, [row])
+                except (OverflowError, ValueError, pl.exceptions.PolarsError) as error:
+                    raise self._bad(records, at, self._why(records, at, error)) from error
+            raise
+
+    def _at_once(self, values: Sequence[bytes | None]) -> list[Any]:
+        """Return a row a value, decoded in one call; nothing where that is not certain to be it.
+
+        Each line is one message: it begins with ``{`` and ends with ``}``, so an object that is
+        not closed would have to go on with ``}`` and then ``{``, which is no JSON, and text cannot
+        go over the end of a line. As many objects as lines are one a line, then.
+        """
+        if not values or None in values:
+            return []
+        text = b"\n".join(values)  # type: ignore[arg-type]  # there is no None
+        lines = len(values)
+        closed = text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == lines - 1
+        if not closed or text.count(b"\n") != lines - 1:
+            return []
+        try:
+            rows = self._decode_lines(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return []
+        return rows if len(rows) == lines else []
+
+    def _one_by_one(self, records: Records) -> list[Any]:
+        """Return a row a value; a bad one is named."""
         rows: list[Any] = []
         decode: Callable[[Any], Any] = self._decode
         if self._topic.tombstones and None in records.values:
@@ -229,15 +265,7 @@ class Decoder:
                 rows.append(decode(value))  # noqa: PERF401  len(rows) names the bad one
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError) as error:
             raise self._bad(records, len(rows), self._why(records, len(rows), error)) from error
-        try:
-            return _columns(self._columns, rows)
-        except (OverflowError, ValueError, pl.exceptions.PolarsError):
-            for at, row in enumerate(rows):
-                try:
-                    _columns(self._columns, [row])
-                except (OverflowError, ValueError, pl.exceptions.PolarsError) as error:
-                    raise self._bad(records, at, self._why(records, at, error)) from error
-            raise
+        return rows
 
     def _one(self, value: bytes | None, key: bytes | None) -> Any:  # noqa: ANN401  a struct
         """Return a row, or for a null value one of which only the key is known."""
@@ -268,7 +296,7 @@ class Decoder:
 
 def _columns(schema: Schema, rows: Sequence[Any]) -> dict[str, pl.Series]:
     return {
-        column.name: _series(column.kind, [getattr(row, f"f{i}") for row in rows])
+        column.name: _series(column.kind, list(map(attrgetter(f"f{i}"), rows)))
         for i, column in enumerate(schema)
     }
 
@@ -293,9 +321,21 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  nested values
 
 def encode_rows(frame: pl.DataFrame, columns: Sequence[str]) -> list[bytes]:
     """Return each row of ``columns`` as one JSON object, columns in the given order."""
-    encode = msgspec.json.Encoder().encode
-    names = list(columns)
-    return [encode(dict(zip(names, row, strict=True))) for row in frame.select(names).iter_rows()]
+    if frame.is_empty():
+        return []
+    rows = map(_row_of(tuple(columns)), *(frame[name].to_list() for name in columns))
+    return msgspec.json.Encoder().encode_lines(list(rows)).split(b"\n")[:-1]  # text has no newline
+
+
+@lru_cache(maxsize=100)
+def _row_of(names: tuple[str, ...]) -> Callable[..., Any]:
+    """Return what makes of a row's values an object that is encoded with these names."""
+    fields = [(f"f{i}", Any) for i in range(len(names))]
+    renamed = {f"f{i}": name for i, name in enumerate(names)}
+    try:
+        return msgspec.defstruct("Row", fields, rename=renamed, gc=False)
+    except ValueError:  # a name that msgspec would have to escape
+        return lambda *values: dict(zip(names, values, strict=True))
 
 
 def encode_keys(frame: pl.DataFrame, key: Sequence[str]) -> list[bytes]:

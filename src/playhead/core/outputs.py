@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from typing import TypeVar
 
+import msgspec
 import polars as pl
 
 from playhead.core.codec import (
@@ -23,10 +25,11 @@ from playhead.core.codec import (
 )
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import TopicPartition
-from playhead.core.records import Headers, Outgoing, Records, partition_of
+from playhead.core.records import Outgoing, Records, partition_of
 from playhead.core.schema import Column, Schema
 from playhead.errors import FunctionFailed
 
+T = TypeVar("T")
 _HOW_TO_KEEP = (
     "with_columns, filter, explode and join keep them; in select, put ph.origin in front: "
     "points.select(ph.origin, …)."
@@ -288,7 +291,6 @@ def outgoing_of(
     """
     topic = target.output
     out = Outgoing(target.physical)
-    times = dict(zip(records.offsets, records.timestamps_ms, strict=True))
     offsets = rows["_offset"].to_list()
     out.values = list(encode_rows(rows, [c.name for c in target.schema]))
     if TOMBSTONE in rows.columns:
@@ -299,35 +301,34 @@ def outgoing_of(
         out.keys = list(keys)
         out.partitions = [placed[k] for k in keys]
     else:
-        own = dict(zip(records.offsets, records.keys, strict=True))
-        out.keys = [own[o] for o in offsets]
+        out.keys = _of_inputs(records.offsets, records.keys, offsets)
         out.partitions = [records.source.partition % target.partitions] * len(offsets)
-    out.timestamps_ms = [times[o] for o in offsets]
-    common: Headers = (
-        ("playhead-pipeline", version.pipeline.encode()),
-        ("playhead-version", version.label.encode()),
-        ("playhead-generation", b"%d" % generation),
-    )
-    place = records.source
-    out.headers = [(*common, ("playhead-source", place.at(o).encode())) for o in offsets]
+    out.timestamps_ms = _of_inputs(records.offsets, records.timestamps_ms, offsets)
+    pipeline = ("playhead-pipeline", version.pipeline.encode())
+    label = ("playhead-version", version.label.encode())
+    number = ("playhead-generation", b"%d" % generation)
+    begin = f"{records.source}@".encode()
+    out.headers = [
+        (pipeline, label, number, ("playhead-source", b"%b%d" % (begin, o))) for o in offsets
+    ]
     return out
 
 
+def _of_inputs(inputs: Sequence[int], values: Sequence[T], offsets: list[int]) -> list[T]:
+    """Return the value that belongs to the input of each row."""
+    if offsets == inputs:
+        return list(values)
+    by_offset = dict(zip(inputs, values, strict=True))
+    return [by_offset[o] for o in offsets]
+
+
 def digest(outgoing: Sequence[Outgoing]) -> str:
-    """Return the first 16 hex digits of SHA-256 over the records in order, lengths first."""
+    """Return the first 16 hex digits of SHA-256 over the records in order, lengths first.
+
+    What is hashed is each topic with its columns as MessagePack, which writes every length.
+    """
     sha = hashlib.sha256()
-
-    def feed(data: bytes | None) -> None:
-        sha.update(b"-" if data is None else b"%d:" % len(data))
-        sha.update(data or b"")
-
-    for out in outgoing:
-        for i in range(len(out)):
-            feed(out.topic.encode())
-            feed(out.keys[i])
-            feed(out.values[i])
-            for name, value in out.headers[i]:
-                feed(name.encode())
-                feed(value)
-            feed(b"%d" % out.timestamps_ms[i])
+    for out in filter(len, outgoing):
+        for column in (out.topic, out.keys, out.values, out.headers, out.timestamps_ms):
+            sha.update(msgspec.msgpack.encode(column))
     return sha.hexdigest()[:16]
