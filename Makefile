@@ -5,10 +5,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 FIGURES := .cache/proof.jsonl
 # The longest single tests first. What asks for `figures.LONG` is here (a test sees to it).
-PROOFS := tests/property/test_programs.py tests/crash/test_kill.py tests/crash/test_matrix.py \
+PROOFS := tests/acceptance/test_cycles.py tests/property/test_programs.py tests/crash/test_kill.py tests/crash/test_matrix.py \
   tests/acceptance/test_rewind_table.py tests/acceptance/test_restart_rows.py tests/acceptance/test_diff_large.py \
   tests/acceptance/test_dead_letters.py tests/model/test_publisher.py \
-  tests/property/test_replay_laws.py tests/property/test_plan_applied.py tests/acceptance/test_cycles.py
+  tests/property/test_replay_laws.py tests/property/test_plan_applied.py
 
 .PHONY: demo test test-long seeded lint lock clean
 

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -94,11 +95,18 @@ def kafka_jars() -> Path:
 class KafkaServer:
     """One Kafka broker with its controller, and Kafka's own tools against it."""
 
-    def __init__(self, folder: Path, advertised: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        advertised: int | None = None,
+        flags: Sequence[str] = ("-Xmx512m", *_LIGHT),
+    ) -> None:
         """Format a cluster in ``folder``; `start` starts it.
 
-        ``advertised`` is the port that clients are sent to, if a proxy stands in front.
+        ``advertised`` is the port that clients are sent to, if a proxy stands in front; ``flags``
+        are for the JVM.
         """
+        self._flags = flags
         self.folder = folder
         self._jars = kafka_jars()
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,7 +131,7 @@ class KafkaServer:
         """Start the broker and wait until it answers."""
         with (self.folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._java("-Xmx512m", *_LIGHT), "kafka.Kafka", str(self._properties)],
+                [*self._java(*self._flags), "kafka.Kafka", str(self._properties)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -17,7 +17,7 @@ from playhead.errors import ConfigError
 
 FILE = "playhead.toml"
 _KEYS = ("app", "log", "store", "mirror", "kafka", "run")
-_RUN_KEYS = ("batch_records",)
+_RUN_KEYS = ("batch_records", "overlap")
 _STORE_KEYS = ("url", "history", "history_bytes", "snapshot_records", "snapshot_every")
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?B)\Z", re.IGNORECASE)
@@ -37,6 +37,7 @@ class Settings:
         mirror: Path of the DuckDB file.
         kafka: librdkafka properties, passed through as they are.
         batch_records: Most records of one batch.
+        overlap: Whether reading, computing and publishing may go on at once, on Kafka.
         rules: When snapshots are saved, and how long every offset can be restored.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     mirror: str = "warehouse.duckdb"
     kafka: Mapping[str, str] = field(default_factory=dict)
     batch_records: int = 50_000
+    overlap: bool = True
     rules: Rules = field(default_factory=Rules)
 
     def path(self, relative: str) -> Path:
@@ -99,6 +101,9 @@ def load(
     )
     if batch is not None:
         given["batch_records"] = _count(batch, "batch_records")
+    overlap = os.environ.get("PLAYHEAD_OVERLAP") or run.get("overlap")
+    if overlap is not None:
+        given["overlap"] = _switch(overlap, "overlap")
     return Settings(root=root, kafka={**kafka, **(properties or {})}, **given)
 
 
@@ -165,6 +170,14 @@ def _measured(value: object, name: str, pattern: re.Pattern[str], units: Mapping
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _switch(value: object, name: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    found = known.get(str(value).lower())
+    if found is None:
+        raise ConfigError(f"{name} = {value!r} is neither true nor false")
+    return found
 
 
 def _count(value: object, name: str) -> int:

@@ -31,6 +31,8 @@ class KafkaLog(KafkaAdmin):
     of their own and are closed by who opened them.
     """
 
+    remote = True
+
     def __init__(self, bootstrap_servers: str, properties: Mapping[str, str] = _NONE) -> None:
         """Keep the address.
 

@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS producer (
 class LocalLog(LocalGroups):
     """The `Log` port over one SQLite file."""
 
+    remote = False
+
     def __init__(self, path: Path) -> None:
         """Open the file, creating it if needed.
 

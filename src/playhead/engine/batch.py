@@ -26,90 +26,117 @@ from playhead.errors import BadRecord, FunctionFailed, SessionLost
 from playhead.ports import Move, Orders
 
 
-def run_batch(session: Session, batches: Sequence[Records]) -> tuple[Orders, Counts]:
-    """Process what was read, one `Records` a partition.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One partition of a batch, computed; ``slots`` is its state afterwards."""
+
+    move: Move
+    outcome: Outcome
+    slots: Slots
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch, computed: what comes before a bad record that stops it, where there is one.
+
+    Attributes:
+        parts: What each partition gave.
+        offsets: What is committed for each partition.
+        times_ms: Time of the newest record, by partition.
+        failed: Why the work ends after it.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    offsets: dict[int, Committed] = field(default_factory=dict)
+    times_ms: dict[int, int] = field(default_factory=dict)
+    failed: BadRecord | FunctionFailed | None = None
+
+
+def compute(session: Session, read: Sequence[Records]) -> Batch:
+    """Return what was read, one `Records` a partition, as a batch: outputs, rows, state's delta.
+
+    The seats' fronts move; what is committed does not.
+
+    Raises:
+        BadRecord: A record cannot be decoded, and nothing comes before it.
+        FunctionFailed: The function failed; likewise, or it fails only on the batch as a whole.
+    """
+    batch = Batch()
+    for records in read:
+        seat = session.seats[records.source.partition]
+        _, slots = seat.computed
+        good, outcome, failed = _up_to_bad(session.task, seat, records)
+        batch.failed = batch.failed or failed
+        if outcome is None:
+            continue
+        _check_keys(session.seats, seat.place, outcome.delta)
+        move = _move(seat, good, outcome)
+        digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
+        batch.offsets[seat.place.partition] = _committed(session, move, digest)
+        part = Part(move, outcome, merge(slots, outcome.delta))
+        seat.front = (move.after, part.slots)
+        batch.parts.append(part)
+        if len(records):
+            batch.times_ms[seat.place.partition] = max(records.timestamps_ms)
+    if batch.failed and not batch.parts:
+        raise batch.failed
+    session.tell(Step("computed"))
+    return batch
+
+
+def publish(session: Session, batch: Batch) -> None:
+    """Publish a batch: one log transaction with its records, witness and group offset.
+
+    Touches the session's member and nothing else, so a thread of its own may do it.
+
+    Raises:
+        SessionLost: Another process took over, or the outcome of the transaction is unknown: the
+            session is over, and only the start sequence can tell.
+    """
+    if session.member is None:
+        raise SessionLost(f"{session.name}: the session has not started")
+    if session.task.publishes:
+        session.member.publish(_together([part.outcome for part in batch.parts]), batch.offsets)
+
+
+def settle(session: Session, batch: Batch) -> tuple[Orders, Counts]:
+    """Store a batch that was published, and advise.
 
     Returns:
         What the store told with the commit, and how many records were processed and set aside.
 
     Raises:
-        BadRecord: A record cannot be decoded; with ``offset``, all before it was committed.
-        FunctionFailed: The function failed; likewise, and where it fails only on the batch as a
-            whole, nothing of it was committed.
-        SessionLost: Another process took over, or the outcome of the log's transaction is
-            unknown: the session is over, and only the start sequence can tell.
+        BadRecord, FunctionFailed: A record stops the work; with ``offset``, all before it was
+            committed.
+        CheckpointConflict: Another process took over.
+        SessionLost: The assignment ended.
     """
-    member, ledger = session.member, session.store.ledger
+    member, moves = session.member, [part.move for part in batch.parts]
     if member is None:
         raise SessionLost(f"{session.name}: the session has not started")
-    # 1. Compute, one partition at a time: outputs, table rows, and the state's delta.
-    computed = _compute(session, batches)
-    moves, offsets = [c.move for c in computed.parts], computed.offsets
-    if computed.failed and not moves:
-        raise computed.failed
-    session.tell(Step("computed"))
-    # 2. One log transaction: output records, witness and group offset, with metadata.
-    if session.task.publishes:
-        member.publish(_together([c.outcome for c in computed.parts]), offsets)
-    # 3. One store transaction: compare-and-set of every cursor, then state, rows, counters.
+    # One store transaction: compare-and-set of every cursor, then state, rows, counters.
     session.tell(Step("before store commit"))
-    orders = ledger.commit(session.name, moves)
+    orders = session.store.ledger.commit(session.name, moves)
     session.tell(Step("after store commit"))
-    # 4. Without topic outputs there is no witness: the group's offset follows, as advice.
+    # Without topic outputs there is no witness: the group's offset follows, as advice.
     if not session.task.publishes:
-        member.commit(offsets)
+        member.commit(batch.offsets)
         session.tell(Step("after advisory commit"))
-    for part in computed.parts:
+    for part in batch.parts:
         seat = session.seats[part.move.place.partition]
-        seat.cursor = part.move.after
-        seat.slots = merge(seat.slots, part.outcome.delta)
+        seat.cursor, seat.slots = part.move.after, part.slots
         seat.since.add(part.move.counts.records, len(part.move.content))
     _tell_dead(session, moves)
-    # 5. Now and then a snapshot, so that what comes later need not begin at the start.
+    # Now and then a snapshot, so that what comes later need not begin at the start.
     for move in moves:
         snapshot_if_due(
             session.store, session.task, session.seats[move.place.partition], session.tell
         )
     counts = sum((move.counts for move in moves), Counts())
-    times_ms = {b.source.partition: max(b.timestamps_ms) for b in batches if len(b)}
-    session.tell(BatchDone(session.name, counts.records, session.positions, times_ms))
-    if computed.failed:
-        raise computed.failed
+    session.tell(BatchDone(session.name, counts.records, session.positions, batch.times_ms))
+    if batch.failed:
+        raise batch.failed
     return orders, counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One partition of a batch, computed."""
-
-    move: Move
-    outcome: Outcome
-
-
-@dataclass(slots=True)
-class _Computed:
-    """A batch, computed: what comes before a bad record that stops it, where there is one."""
-
-    parts: list[_Part] = field(default_factory=list)
-    offsets: dict[int, Committed] = field(default_factory=dict)
-    failed: BadRecord | FunctionFailed | None = None
-
-
-def _compute(session: Session, batches: Sequence[Records]) -> _Computed:
-    computed = _Computed()
-    for read in batches:
-        seat = session.seats[read.source.partition]
-        records, outcome, failed = _up_to_bad(session.task, seat, read)
-        computed.failed = computed.failed or failed
-        if outcome is None:
-            continue
-        before = [part.outcome for part in computed.parts]
-        _check_keys(session.seats, before, seat.place, outcome.delta)
-        move = _move(seat, records, outcome)
-        digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
-        computed.offsets[seat.place.partition] = _committed(session, move, digest)
-        computed.parts.append(_Part(move, outcome))
-    return computed
 
 
 def _up_to_bad(
@@ -117,14 +144,15 @@ def _up_to_bad(
 ) -> tuple[Records, Outcome | None, BadRecord | FunctionFailed | None]:
     """Return what comes before a record that stops, what it gives (if any), and why it stops."""
     failed = None
+    cursor, slots = seat.computed
     while True:
         try:
-            outcome = process(task, records, seat.slots, seat.generation, seat.aside)
+            outcome = process(task, records, slots, seat.generation, seat.aside)
         except (BadRecord, FunctionFailed) as error:
             if error.offset is None:
                 raise
             failed, records = error, records.before(error.offset)
-            if records.next <= seat.cursor.next:
+            if records.next <= cursor.next:
                 return records, None, failed
         else:
             return records, outcome, failed
@@ -144,7 +172,7 @@ def _tell_dead(session: Session, moves: Sequence[Move]) -> None:
 
 
 def _move(seat: Seat, records: Records, outcome: Outcome) -> Move:
-    before = seat.cursor
+    before, _ = seat.computed
     after = Cursor(records.next, before.generation, before.batch + 1)
     return Move(
         place=seat.place,
@@ -174,12 +202,9 @@ def _together(outcomes: Sequence[Outcome]) -> list[Outgoing]:
     return [out for outcome in outcomes for out in outcome.outgoing if len(out)]
 
 
-def _check_keys(
-    seats: Mapping[int, Seat], outcomes: Sequence[Outcome], place: TopicPartition, delta: Slots
-) -> None:
+def _check_keys(seats: Mapping[int, Seat], place: TopicPartition, delta: Slots) -> None:
     """Refuse a key whose state lives in another partition: it would be counted twice, apart."""
-    elsewhere = [(seat.place, seat.slots) for seat in seats.values() if seat.place != place]
-    elsewhere += [(outcome.place, outcome.delta) for outcome in outcomes]
+    elsewhere = [(seat.place, seat.computed[1]) for seat in seats.values() if seat.place != place]
     for name, changed in delta.items():
         if name.rpartition("/")[2] == upstream.SLOT:
             continue

@@ -42,6 +42,7 @@ class Task:
             begins.
         scope: The part of history that it makes anew, where it has the rest from ``base``.
         base: The version that its scope names; None where that is not declared any more.
+        overlap: Whether reading, computing and publishing may go on at once.
     """
 
     app: str
@@ -61,6 +62,7 @@ class Task:
     stage: str = ""
     scope: Scope | None = None
     base: Task | None = None
+    overlap: bool = True
 
     @property
     def publishes(self) -> bool:
@@ -109,6 +111,7 @@ class Seat:
         history: Its generations; the last one is the current one.
         aside: Errors by offset, of records that are dead letters by somebody's decision.
         since: What was written since its last snapshot.
+        front: Cursor and state after what was computed and is not committed yet.
     """
 
     place: TopicPartition
@@ -118,6 +121,12 @@ class Seat:
     history: list[Generation] = field(default_factory=list)
     aside: Mapping[int, str] = field(default_factory=dict)
     since: Since = field(default_factory=Since)
+    front: tuple[Cursor, Slots] | None = None
+
+    @property
+    def computed(self) -> tuple[Cursor, Slots]:
+        """Cursor and state that the next batch is computed from."""
+        return self.front or (self.cursor, self.slots)
 
     @property
     def generation(self) -> Generation:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from playhead.core.offsets import OffsetRange
-from playhead.engine.batch import run_batch
+from playhead.core.past import Counts
+from playhead.engine.ahead import Ahead
 from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
 from playhead.engine.events import OnEvent, Reading, Waiting
 from playhead.engine.hold import LIVE, SETTLING, stand_still
 from playhead.engine.leases import LeaseKeeper, worker_lease
+from playhead.engine.line import Line
 from playhead.engine.patience import Patience
 from playhead.engine.preconditions import Watch
 from playhead.engine.session import Session
 from playhead.engine.task import Task
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreLost
-from playhead.ports import Log, Orders, Store
+from playhead.ports import Log, Orders, Reader, Store
 
 IDLE_S = 0.2
 STAND_BY_S = 0.05
+LEAVES_S = 5.0  # in which a worker sees that its version is not live any more, and lets go of it
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ class Summary:
 
 
 class Worker:
-    """Runs one version in this process; a second one of the same version is refused.
+    """Runs one version in this process; a second one of the same version is refused, after 5 s.
 
     One that is ``patient`` waits for the other one to end, as long as its stage is what it must be.
     """
@@ -112,13 +116,15 @@ class Worker:
         version = self.task.version.name
         name = worker_lease(version)
         told = False
+        until = time.monotonic() + LEAVES_S
         while True:
             try:
                 return {name: store.ledger.take_free(name, "running")}
             except Refused as other:
                 held = store.ledger.lease(name)
-                if not self.patient and held is not None and held.note != SETTLING:
-                    raise  # it runs; who only settles it is soon done
+                stays = held is not None and held.note != SETTLING and time.monotonic() > until
+                if stays and not self.patient:
+                    raise
                 if not told:
                     self._tell(Waiting(version, other.message))
                 told = True
@@ -166,35 +172,58 @@ class Worker:
                 orders = stand_still(session, orders.hold or 0, keeper, self.stop)
                 summary.stage = orders.stage
                 return self.stop.is_set() or orders.stage != stage
-            with closing(self._reader(session, bound)) as reader:
+            with (
+                closing(self._reader(session, bound)) as reader,
+                closing(Line(session, overlap=self._overlaps(session))) as line,
+            ):
                 while not (self.stop.is_set() or _asked(orders) or _reached(session, bound)):
                     keeper.check()
                     watch.look()
-                    orders = self._next(session, watch, reader, summary)
+                    orders = self._next(session, (watch, line), reader, summary)
                     patience.over()
                     if orders.stage != stage:
                         break
+                orders = self._counted(session, line.finish(), summary) or orders
             if isinstance(bound, Following) and orders.stage == LIVE:
                 stage = LIVE
         summary.stage = orders.stage
         patience.over()
         return True
 
-    def _next(self, session: Session, watch: Watch, reader: Capped, summary: Summary) -> Orders:
+    def _next(
+        self, session: Session, how: tuple[Watch, Line], reader: Capped, summary: Summary
+    ) -> Orders:
         """Read and commit one batch, or find none; return what the store tells."""
+        watch, line = how
         with watch.named({p: seat.cursor for p, seat in session.seats.items()}):
-            if session.member is not None:
+            if session.member is not None and not line.busy:
                 session.member.ensure()
-            batches = reader.read(self._most, IDLE_S)
+            batches = reader.read(self._most, 0 if line.busy else IDLE_S)
         if not batches or self._turned(session):
-            return session.orders()
-        orders, counts = run_batch(session, batches)
+            return self._counted(session, line.finish(), summary) or session.orders()
+        orders = self._counted(session, line.put(batches), summary)
+        if self._pace:
+            self.stop.wait(self._pace.spend(sum(map(len, batches))))
+        return orders or session.orders()
+
+    def _counted(
+        self, session: Session, done: tuple[Orders, Counts] | None, summary: Summary
+    ) -> Orders | None:
+        """Count what was committed; return what the store told with it."""
+        if done is None:
+            return None
+        orders, counts = done
         summary.records += counts.records
         summary.dead += counts.dead
         summary.cursor = session.positions
-        if self._pace:
-            self.stop.wait(self._pace.spend(counts.records + counts.dead))
         return orders
+
+    def _overlaps(self, session: Session) -> bool:
+        """Say whether reading, computing and publishing go on at once: where the log is elsewhere.
+
+        What is in a file of this machine is read faster than threads take turns.
+        """
+        return self.task.overlap and session.log.remote
 
     def _turned(self, session: Session) -> bool:
         """Look at a publisher's stage after reading: what it read may be a retired version's."""
@@ -203,8 +232,14 @@ class Worker:
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
         topic = self.task.topic.name
+        ahead = self._overlaps(session)
+
+        def read_from(positions: Mapping[int, int]) -> Reader:
+            reader = session.log.reader(topic, positions)
+            return Ahead(reader) if ahead else reader
+
         if bound is None:
-            return Capped(session.log, topic, session.positions, None, self.stop.wait)
+            return Capped(read_from, session.positions, None, self.stop.wait)
         moves = not isinstance(bound, Fixed)
         told: list[Mapping[int, int]] = []
 
@@ -215,7 +250,7 @@ class Worker:
                 self._tell(Reading(session.name, session.positions, dict(at), moves))
             return at
 
-        return Capped(session.log, topic, session.positions, now, self.stop.wait, moves=moves)
+        return Capped(read_from, session.positions, now, self.stop.wait, moves=moves)
 
 
 def _asked(orders: Orders) -> bool:
@@ -226,7 +261,8 @@ def _asked(orders: Orders) -> bool:
 def _reached(session: Session, bound: Bound | None) -> bool:
     if not isinstance(bound, Fixed):
         return False
-    return all(at >= bound.at.get(p, at) for p, at in session.positions.items())
+    at = {p: seat.computed[0].next for p, seat in session.seats.items()}
+    return all(at[p] >= bound.at.get(p, at[p]) for p in at)
 
 
 def ends(retained: Mapping[int, OffsetRange]) -> dict[int, int]:

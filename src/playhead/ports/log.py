@@ -149,7 +149,12 @@ class Groups(Protocol):
 
 
 class Log(Groups, Protocol):
-    """Topics and consumer groups: Apache Kafka, or the local log."""
+    """Topics and consumer groups: Apache Kafka, or the local log.
+
+    ``remote`` says that it is another process: to read or publish is to wait for it, mostly.
+    """
+
+    remote: bool
 
     def topics(self) -> list[TopicInfo]:
         """Return every topic that is not internal, sorted by name."""
