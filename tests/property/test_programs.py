@@ -30,7 +30,7 @@ from proof import figures
 from proof.program import AWAKE, Program
 from proof.project import BAD, points
 
-PROGRAMS, PARTS = (38, 8) if figures.LONG else (50, 1)
+PROGRAMS, PARTS = (75, 4) if figures.LONG else (50, 1)
 SEED = int(os.environ.get("PLAYHEAD_PROOF_SEED", "2014"))
 SHRINK = bool(os.environ.get("PLAYHEAD_PROOF_SHRINK"))  # takes minutes
 

@@ -25,13 +25,14 @@ from playhead.engine.events import Held, OnEvent, Step
 from playhead.engine.leases import LeaseKeeper, worker_lease
 from playhead.engine.session import Session
 from playhead.engine.task import Task
-from playhead.errors import CheckpointConflict, PromotionRefused, Refused
+from playhead.errors import CheckpointConflict, PromotionRefused, Refused, SessionLost
 from playhead.ports import Log, Orders, Store
 
 LIVE = "live"
 ASKED = "asked"
 SETTLING = "settling"
 LOOK_S = 0.02
+STARTS_MAX = 3
 
 
 def stand_still(session: Session, hold: int, keeper: LeaseKeeper, stop: threading.Event) -> Orders:
@@ -147,7 +148,24 @@ def settled(
     with closing(open_store()) as store, LeaseKeeper(open_store) as keeper:
         name = worker_lease(task.version.name)
         keeper.keep(lease or {name: store.ledger.take_free(name, SETTLING)})
-        with closing(Session(task, log, store, tell)) as session:
-            session.start()
+        with closing(_started(task, log, store, tell)) as session:
             keeper.keep(session.epochs)
             yield session
+
+
+def _started(task: Task, log: Log, store: Store, tell: OnEvent) -> Session:
+    """Return a session that has started; one that was lost meanwhile is begun again.
+
+    Fenced though the lease is ours: the log was still ending what a process that died had begun.
+    """
+    left = STARTS_MAX
+    while True:
+        session, left = Session(task, log, store, tell), left - 1
+        try:
+            session.start()
+        except BaseException as error:
+            session.close()
+            if left and type(error) is SessionLost:
+                continue
+            raise
+        return session
