@@ -42,7 +42,7 @@ Tell = Callable[[str], None]
 
 
 def prepare(directory: Path, *, shared_log: bool) -> str:
-    """Make the demo's project; on a log that others use, give topics and groups names of its own.
+    """Make the demo's project; on a log that others use, give all in it names of its own.
 
     Returns:
         The name of the source topic.
@@ -55,6 +55,7 @@ def prepare(directory: Path, *, shared_log: bool) -> str:
     text = module.read_text(encoding="utf-8")
     for name in ("raw_trackpoints", "distance_calcs"):
         text = text.replace(f'"{name}"', f'"{run_id}.{name}"')
+    text = text.replace('App("vehicles")', f'App("{run_id}")')  # transactional ids begin with it
     text = text.replace('version="miles"', f'version="miles", group="{run_id}.distance.miles"')
     text = text.replace('("km", ', f'("km", group="{run_id}.distance.km", ')
     module.write_text(text, encoding="utf-8")

@@ -76,7 +76,7 @@ def fill(trip: Trip, *messages: Message, topic: str = "", partitions: Sequence[i
         outgoing = Outgoing(topic)
         for i, (key, value) in enumerate(messages):
             outgoing.add(partitions[i] if partitions else 0, key, value, T0 + i)
-        with closing(log.appender("another producer")) as appender:
+        with closing(log.appender(f"another producer of {trip.topic}")) as appender:
             appender.append(outgoing)
             appender.commit()
 

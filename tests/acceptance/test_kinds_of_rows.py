@@ -46,7 +46,8 @@ def trip(request: pytest.FixtureRequest, tmp_path: Path) -> Trip:
         url = f"kafka://{request.getfixturevalue('kafka').bootstrap}"
         name = f"t{uuid4().hex[:8]}"
     made = Trip.make(tmp_path / "project", url)
-    (made.folder / "vehicles.py").write_text(MODULE.replace("P.", f"{name}."))
+    module = MODULE.replace("P.", f"{name}.").replace('fares")\nCOL', f'{name}")\nCOL')
+    (made.folder / "vehicles.py").write_text(module)
     made.topic = f"{name}.fares"
     return made
 
@@ -61,7 +62,7 @@ def tombstone(trip: Trip, key: bytes) -> None:
     with closing(open_log(trip)) as log:
         outgoing = Outgoing(trip.topic)
         outgoing.add(partition_of(key, 3), key, None, 1_400_000_000_000)
-        with closing(log.appender("another producer")) as appender:
+        with closing(log.appender(f"another producer of {trip.topic}")) as appender:
             appender.append(outgoing)
             appender.commit()
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
-from playhead.core.offsets import TopicPartition
 from playhead.core.past import Content, Counts, pack
 from playhead.core.records import Outgoing, Records
 from playhead.core.slots import Slots, key_columns, merge
@@ -69,11 +68,12 @@ def compute(session: Session, read: Sequence[Records]) -> Batch:
         batch.failed = batch.failed or failed
         if outcome is None:
             continue
-        _check_keys(session.seats, seat.place, outcome.delta)
+        after = merge(slots, outcome.delta)
+        _check_keys(session.seats, seat, outcome.delta, after)
         move = _move(seat, good, outcome)
         digest = outputs.digest(outcome.outgoing) if session.task.publishes else "-"
         batch.offsets[seat.place.partition] = _committed(session, move, digest)
-        part = Part(move, outcome, merge(slots, outcome.delta))
+        part = Part(move, outcome, after)
         seat.front = (move.after, part.slots)
         batch.parts.append(part)
         if len(records):
@@ -202,22 +202,30 @@ def _together(outcomes: Sequence[Outcome]) -> list[Outgoing]:
     return [out for outcome in outcomes for out in outcome.outgoing if len(out)]
 
 
-def _check_keys(seats: Mapping[int, Seat], place: TopicPartition, delta: Slots) -> None:
-    """Refuse a key whose state lives in another partition: it would be counted twice, apart."""
-    elsewhere = [(seat.place, seat.computed[1]) for seat in seats.values() if seat.place != place]
+def _check_keys(seats: Mapping[int, Seat], own: Seat, delta: Slots, after: Slots) -> None:
+    """Refuse a key whose state lives in another partition: it would be counted twice, apart.
+
+    A key that the partition has had was looked for when it came.
+    """
+    _, slots = own.computed
     for name, changed in delta.items():
-        if name.rpartition("/")[2] == upstream.SLOT:
+        before = slots.get(name)
+        known = 0 if before is None else len(before)
+        if name.rpartition("/")[2] == upstream.SLOT or len(after[name]) == known:
             continue
         key = key_columns(changed)
-        for other, slots in elsewhere:
-            known = slots.get(name)
-            both = None if known is None else changed.join(known, on=key, how="semi")
-            if both is not None and len(both):
+        fresh = changed if before is None else changed.join(before, on=key, how="anti")
+        for other in seats.values():
+            there = other.computed[1].get(name)
+            if other is own or there is None:
+                continue
+            both = there.join(fresh, on=key, how="semi")
+            if len(both):
                 shown = ", ".join(str(v) for v in both.select(key).row(0))
                 raise FunctionFailed(
-                    f"key {shown} was seen in {other} before: a key belongs to one "
+                    f"key {shown} was seen in {other.place} before: a key belongs to one "
                     "partition, or its state is split in two",
-                    where=str(place),
+                    where=str(own.place),
                     safe="Nothing of this batch was committed.",
                     cure="Produce the topic with its key, or forward it into one that is: "
                     "app.pipeline(topic, to=[keyed], name=…, version=…).",

@@ -12,6 +12,7 @@ from playhead.core.offsets import OffsetRange
 from playhead.core.past import Counts
 from playhead.engine.ahead import Ahead
 from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
+from playhead.engine.collector import Collector
 from playhead.engine.events import OnEvent, Reading, Waiting
 from playhead.engine.hold import LIVE, SETTLING, stand_still
 from playhead.engine.leases import LeaseKeeper, worker_lease
@@ -70,6 +71,7 @@ class Worker:
         self._pace = Pace(max_rate) if max_rate else None
         most = task.batch_records
         self._most = self._pace.batch(most) if self._pace else most
+        self._collector = Collector()
         self.patient = False
 
     def run(self, bound: Mapping[int, int] | Bound | None = None) -> Summary:
@@ -93,7 +95,7 @@ class Worker:
             lease = self._lease(store, summary)
         if lease is None:
             return summary
-        with LeaseKeeper(self._open_store) as keeper:
+        with LeaseKeeper(self._open_store) as keeper, self._collector:
             keeper.keep(lease)
             patience = Patience(self.task.version.name, self._tell)
             over = False
@@ -181,6 +183,7 @@ class Worker:
                     watch.look()
                     orders = self._next(session, (watch, line), reader, summary)
                     patience.over()
+                    self._collector.between()
                     if orders.stage != stage:
                         break
                 orders = self._counted(session, line.finish(), summary) or orders
