@@ -89,7 +89,8 @@ def create(bootstrap: str, *topics: str) -> None:
 
 def delete(bootstrap: str, *topics: str) -> None:
     """Delete topics."""
-    for future in AdminClient({"bootstrap.servers": bootstrap}).delete_topics([*topics]).values():
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.delete_topics([*topics]).values():
         future.result()
 
 

@@ -1,4 +1,4 @@
-"""Forwarding a topic as it is: a pipeline without a function."""
+"""Forwarding a topic record by record: decoded, checked against what is declared, and encoded."""
 
 import os
 
@@ -6,13 +6,14 @@ import playhead as ph
 
 app = ph.App("copying")
 suffix = os.environ.get("BENCH_SUFFIX", "")
-source = app.topic(os.environ.get("BENCH_SOURCE", "points"), value=bytes)
-target = app.topic(f"copied{suffix}", value=bytes, public=False)
+point = {"id": int, "latitude": float, "longitude": float, "track_id": int, "time": str}
+source = app.topic(os.environ.get("BENCH_SOURCE", "points"), key="track_id", value=point)
+target = app.topic(f"copied{suffix}", key="track_id", value=point, public=False)
 
 
-def as_it_is(records, state):
+def as_it_is(points, state):
     """Every record, unchanged."""
-    return records
+    return points
 
 
 copy = app.pipeline(source, to=[target], name=f"copy{suffix}", version="v")(as_it_is)

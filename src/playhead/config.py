@@ -17,7 +17,7 @@ from playhead.errors import ConfigError
 
 FILE = "playhead.toml"
 _KEYS = ("app", "log", "store", "mirror", "kafka", "run")
-_RUN_KEYS = ("batch_records", "overlap")
+_RUN_KEYS = ("batch_records", "overlap_records")
 _STORE_KEYS = ("url", "history", "history_bytes", "snapshot_records", "snapshot_every")
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?B)\Z", re.IGNORECASE)
@@ -37,7 +37,8 @@ class Settings:
         mirror: Path of the DuckDB file.
         kafka: librdkafka properties, passed through as they are.
         batch_records: Most records of one batch.
-        overlap: Whether reading, computing and publishing may go on at once, on Kafka.
+        overlap_records: From how many records on the next batch is computed while Kafka commits
+            one; 0: never.
         rules: When snapshots are saved, and how long every offset can be restored.
     """
 
@@ -48,7 +49,7 @@ class Settings:
     mirror: str = "warehouse.duckdb"
     kafka: Mapping[str, str] = field(default_factory=dict)
     batch_records: int = 50_000
-    overlap: bool = True
+    overlap_records: int = 10_000
     rules: Rules = field(default_factory=Rules)
 
     def path(self, relative: str) -> Path:
@@ -94,16 +95,10 @@ def load(
             raise ConfigError(f"{name} = {value!r} is not text", where=FILE)
         if value is not None:
             given[name] = value
-    batch = (
-        flags.get("batch_records")
-        or os.environ.get("PLAYHEAD_BATCH_RECORDS")
-        or run.get("batch_records")
-    )
-    if batch is not None:
-        given["batch_records"] = _count(batch, "batch_records")
-    overlap = os.environ.get("PLAYHEAD_OVERLAP") or run.get("overlap")
-    if overlap is not None:
-        given["overlap"] = _switch(overlap, "overlap")
+    for name, least in (("batch_records", 1), ("overlap_records", 0)):
+        number = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or run.get(name)
+        if number is not None:
+            given[name] = _count(number, name, least)
     return Settings(root=root, kafka={**kafka, **(properties or {})}, **given)
 
 
@@ -172,19 +167,12 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _switch(value: object, name: str) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    found = known.get(str(value).lower())
-    if found is None:
-        raise ConfigError(f"{name} = {value!r} is neither true nor false")
-    return found
-
-
-def _count(value: object, name: str) -> int:
+def _count(value: object, name: str, least: int = 1) -> int:
     try:
         count = int(str(value))
     except ValueError:
-        count = 0
-    if count < 1:
-        raise ConfigError(f"{name} = {value!r} is not a positive number")
+        count = least - 1
+    if count < least:
+        what = "a positive number" if least else "a number that is not negative"
+        raise ConfigError(f"{name} = {value!r} is not {what}")
     return count

@@ -15,7 +15,7 @@ from proxy import Proxy
 from servers import KafkaServer, free_ports
 from story import Trip, headers, wait_for
 
-SMALL = {"PLAYHEAD_BATCH_RECORDS": "50"}
+SMALL = {"PLAYHEAD_BATCH_RECORDS": "20"}
 
 
 @dataclass

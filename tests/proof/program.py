@@ -21,8 +21,8 @@ import pytest
 
 from playhead.core.offsets import TopicPartition
 from playhead.core.targets import Target
-from playhead.engine.batch import run_batch
 from playhead.engine.events import Event, Step
+from playhead.engine.line import Line
 from playhead.engine.session import Session
 from playhead.engine.task import Task
 from playhead.engine.worker import Worker, ends
@@ -417,7 +417,7 @@ class Program:
             try:
                 batches = reader.read(records, 0)
                 if batches:
-                    run_batch(session, batches)
+                    Line(session, 0).put(batches)
             except (SessionLost, OffsetOutOfRange):
                 return False
         return bool(batches)

@@ -47,16 +47,16 @@ class Bug:
     test: str
 
 
-PUBLISH = """\
-    if session.task.publishes:
-        member.publish(_together([c.outcome for c in computed.parts]), offsets)
-"""
-STORE = "    orders = ledger.commit(session.name, moves)\n"
+OUTGOING = "_together([part.outcome for part in batch.parts])"
+PUBLISH = f"    member.append({OUTGOING})\n    return lambda: member.finish(batch.offsets)\n"
+LATE = f"    if session.task.publishes:\n        member.publish({OUTGOING}, batch.offsets)\n"
+STORE = "    orders = session.store.ledger.commit(session.name, moves)\n"
+EARLY = "    if not session.task.publishes:\n        member.commit(batch.offsets)\n"
 BUGS = (
     Bug(
         "commit the offset before the store",
         "engine/batch.py",
-        ((STORE, f"    if not session.task.publishes:\n        member.commit(offsets)\n{STORE}"),),
+        ((STORE, EARLY + STORE),),
         f"{MATRIX}[local-sqlite-advised-after_compare-and-set-3]",
     ),
     Bug(
@@ -136,7 +136,7 @@ BUGS = (
     Bug(
         "publish after the store's commit, without suppression",
         "engine/batch.py",
-        ((PUBLISH, "    pass\n"), (STORE, STORE + PUBLISH)),
+        ((PUBLISH, "    return lambda: None\n"), (STORE, STORE + LATE)),
         f"{MATRIX}[local-sqlite-batches-before_log_commit-3]",
     ),
     Bug(

@@ -67,7 +67,7 @@ class KafkaReader:
                 if found:
                     return found
                 if time.monotonic() >= deadline:
-                    if self._brokers_down and not messages:
+                    if self._brokers_down and timeout_s and not messages:
                         self._probe(consumer)
                     return []
 

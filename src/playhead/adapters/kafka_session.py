@@ -9,8 +9,8 @@ broker knows it as a member: then a reset by others is refused, and our commits 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -178,23 +178,53 @@ class KafkaMember(Membership):
 
     def publish(self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Committed]) -> None:
         """Append the records and commit the offsets for group and witness: all or nothing."""
+        self.append(outgoing)
+        self.finish(offsets)
+
+    def append(self, outgoing: Sequence[Outgoing]) -> None:
+        """Begin a transaction with these records."""
         self.ensure()
         if self._producer is None:
             raise LogFailed("publish needs begin_publishing first.", where=self._group)
         self._over = "a transaction did not finish"  # until it has
-        try:
-            self._transaction(self._producer, outgoing, offsets)
-        except KafkaException as raised:
-            error, place = self._producer.reason(raised)
-            self._producer.abort()
-            raise self._unpublished(error, place) from raised
-        except PlayheadError:
-            self._producer.abort()
-            raise
+        with self._ending(self._producer) as producer:
+            self._witness_consumer()
+            producer.begin()
+            self._step("begin")
+            for records in outgoing:
+                producer.append(records)
+            self._step("produced")
+
+    def finish(self, offsets: Mapping[int, Committed]) -> None:
+        """Commit the offsets for group and witness, and with them what was appended."""
+        if self._producer is None:
+            raise LogFailed("publish needs begin_publishing first.", where=self._group)
+        with self._ending(self._producer) as producer:
+            witness = self._witness_consumer().consumer_group_metadata()
+            producer.flush()
+            producer.send_offsets(self._topic, offsets, self._metadata)
+            self._step("group offsets sent")
+            producer.send_offsets(self._topic, offsets, witness)
+            self._step("witness offsets sent")
+            self._step("before log commit")
+            producer.commit()
         # A suspicious producer must not begin another transaction: `init_transactions`, and with
         # it a new session, comes first. This transaction itself is known to be committed.
         self._over = self._producer.suspicion
         self._step("after log commit")
+
+    @contextmanager
+    def _ending(self, producer: TransactionalProducer) -> Iterator[TransactionalProducer]:
+        """End the open transaction where the block fails, and say why it did."""
+        try:
+            yield producer
+        except KafkaException as raised:
+            error, place = producer.reason(raised)
+            producer.abort()
+            raise self._unpublished(error, place) from raised
+        except PlayheadError:
+            producer.abort()
+            raise
 
     def commit(self, offsets: Mapping[int, Committed]) -> None:
         """Commit the group's own offsets (K), as a member."""
@@ -225,25 +255,6 @@ class KafkaMember(Membership):
             witness.close()
 
     # ------------------------------------------------------------------------------- inside
-
-    def _transaction(
-        self,
-        producer: TransactionalProducer,
-        outgoing: Sequence[Outgoing],
-        offsets: Mapping[int, Committed],
-    ) -> None:
-        witness = self._witness_consumer().consumer_group_metadata()
-        producer.begin()
-        self._step("begin")
-        for records in outgoing:
-            producer.append(records)
-        self._step("produced")
-        producer.send_offsets(self._topic, offsets, self._metadata)
-        self._step("group offsets sent")
-        producer.send_offsets(self._topic, offsets, witness)
-        self._step("witness offsets sent")
-        self._step("before log commit")
-        producer.commit()
 
     def _step(self, name: str) -> None:
         if self.on_step:

@@ -159,6 +159,7 @@ class LocalMember:
         self._generation = 0
         self._over = ""  # why the session ended
         self._producer: tuple[str, int] | None = None
+        self._open: Sequence[Outgoing] = ()
         self._stop = threading.Event()
         self._beat = threading.Thread(
             target=self._heartbeats, name=f"heartbeat {group}", daemon=True
@@ -252,6 +253,14 @@ class LocalMember:
             )
             found.append({p: Committed(o, m) for p, o, m in rows})
         return {p: (found[0].get(p), found[1].get(p)) for p in self.partitions}
+
+    def append(self, outgoing: Sequence[Outgoing]) -> None:
+        """Keep the records for `finish`."""
+        self._open = outgoing
+
+    def finish(self, offsets: Mapping[int, Committed]) -> None:
+        """Publish what was kept."""
+        self.publish(self._open, offsets)
 
     def publish(self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Committed]) -> None:
         """Append the records and commit for group and witness, in one transaction."""

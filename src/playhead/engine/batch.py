@@ -6,7 +6,7 @@ cursor, and the batch is computed again with its outputs suppressed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from playhead.core import outputs
@@ -84,19 +84,23 @@ def compute(session: Session, read: Sequence[Records]) -> Batch:
     return batch
 
 
-def publish(session: Session, batch: Batch) -> None:
-    """Publish a batch: one log transaction with its records, witness and group offset.
+def publish(session: Session, batch: Batch) -> Callable[[], None]:
+    """Begin the log's transaction with a batch's records; return what commits it.
 
-    Touches the session's member and nothing else, so a thread of its own may do it.
+    One transaction: records, witness and group offset. What is returned touches the session's
+    member and nothing else, so a thread of its own may wait in it.
 
     Raises:
         SessionLost: Another process took over, or the outcome of the transaction is unknown: the
             session is over, and only the start sequence can tell.
     """
-    if session.member is None:
+    member = session.member
+    if member is None:
         raise SessionLost(f"{session.name}: the session has not started")
-    if session.task.publishes:
-        session.member.publish(_together([part.outcome for part in batch.parts]), batch.offsets)
+    if not session.task.publishes:
+        return lambda: None
+    member.append(_together([part.outcome for part in batch.parts]))
+    return lambda: member.finish(batch.offsets)
 
 
 def settle(session: Session, batch: Batch) -> tuple[Orders, Counts]:

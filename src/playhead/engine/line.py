@@ -1,4 +1,4 @@
-"""One batch is computed while the one before it is being published."""
+"""One batch is computed while the log commits the one before it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from playhead.ports import Orders
 class Line:
     """The batches of one session, one after another: in the order that makes them exactly once.
 
-    A batch is published when the one before it is stored, and stored when it is published. What
-    may go on beside the publishing, in a thread of its own, is the computing of the next batch,
-    and nothing else: if it comes to nothing, it is dropped with the session.
+    A batch is published when the one before it is stored, and stored when it is published. While
+    a thread waits for the log to commit, the next batch is computed, and nothing else is done: if
+    it comes to nothing, it is dropped with the session.
     """
 
-    def __init__(self, session: Session, *, overlap: bool) -> None:
-        """Prepare; without ``overlap`` each batch is finished before the next one begins."""
+    def __init__(self, session: Session, overlap_records: int) -> None:
+        """Prepare; a batch of fewer records than ``overlap_records`` is finished at once, 0: all.
+
+        There is little to wait for then, and a live one wants to be seen.
+        """
+        self.orders: Orders | None = None  # what the store told with the last commit
+        self.counts = Counts()
         self._session = session
+        self._many = overlap_records
         self._pending: tuple[Batch, Future[None]] | None = None
-        self._thread = ThreadPoolExecutor(1, "publish") if overlap else None
+        self._thread = ThreadPoolExecutor(1, "commit")  # it begins with the first use
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is being published."""
+        """Whether the log is committing a batch."""
         return self._pending is not None
 
-    def put(self, read: Sequence[Records]) -> tuple[Orders, Counts] | None:
-        """Compute a batch and begin to publish it; return what the one finished before gave.
+    def put(self, read: Sequence[Records]) -> None:
+        """Compute a batch and begin to publish it, once the one before it is finished.
 
         Raises:
             BadRecord, FunctionFailed: A record stops the work; all before it was committed.
@@ -43,25 +49,27 @@ class Line:
         except Exception:
             self.finish()
             raise
-        if self._thread is None:
-            publish(self._session, batch)
-            return settle(self._session, batch)
-        before = self.finish()
-        self._pending = (batch, self._thread.submit(publish, self._session, batch))
-        return self.finish() if batch.failed else before
+        self.finish()
+        commit = publish(self._session, batch)
+        if 0 < self._many <= sum(map(len, read)) and not batch.failed:
+            self._pending = (batch, self._thread.submit(commit))
+            return
+        commit()
+        self._settle(batch)
 
-    def finish(self) -> tuple[Orders, Counts] | None:
-        """Wait until the batch that is being published is, and store it; None: there is none."""
-        if self._pending is None:
-            return None
-        batch, published = self._pending
-        self._pending = None
-        published.result()
-        return settle(self._session, batch)
+    def finish(self) -> None:
+        """Wait until the log has committed what it is committing, and store it."""
+        if self._pending is not None:
+            (batch, committed), self._pending = self._pending, None
+            committed.result()
+            self._settle(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        self.orders, counts = settle(self._session, batch)
+        self.counts += counts
 
     def close(self) -> None:
         """Wait for the thread; a batch that was published and not stored is the next session's."""
         if self._pending is not None:
             wait([self._pending[1]])
-        if self._thread is not None:
-            self._thread.shutdown()
+        self._thread.shutdown()

@@ -42,7 +42,8 @@ class Task:
             begins.
         scope: The part of history that it makes anew, where it has the rest from ``base``.
         base: The version that its scope names; None where that is not declared any more.
-        overlap: Whether reading, computing and publishing may go on at once.
+        overlap_records: From how many records on the next batch is computed while the log commits
+            one; 0: never.
     """
 
     app: str
@@ -62,7 +63,7 @@ class Task:
     stage: str = ""
     scope: Scope | None = None
     base: Task | None = None
-    overlap: bool = True
+    overlap_records: int = 0
 
     @property
     def publishes(self) -> bool:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Counts
-from playhead.engine.ahead import Ahead
 from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
 from playhead.engine.collector import Collector
 from playhead.engine.events import OnEvent, Reading, Waiting
@@ -22,7 +22,7 @@ from playhead.engine.preconditions import Watch
 from playhead.engine.session import Session
 from playhead.engine.task import Task
 from playhead.errors import CheckpointConflict, PlayheadError, Refused, StoreLost
-from playhead.ports import Log, Orders, Reader, Store
+from playhead.ports import Log, Orders, Store
 
 IDLE_S = 0.2
 STAND_BY_S = 0.05
@@ -176,7 +176,7 @@ class Worker:
                 return self.stop.is_set() or orders.stage != stage
             with (
                 closing(self._reader(session, bound)) as reader,
-                closing(Line(session, overlap=self._overlaps(session))) as line,
+                closing(Line(session, self._overlap(session))) as line,
             ):
                 while not (self.stop.is_set() or _asked(orders) or _reached(session, bound)):
                     keeper.check()
@@ -186,7 +186,8 @@ class Worker:
                     self._collector.between()
                     if orders.stage != stage:
                         break
-                orders = self._counted(session, line.finish(), summary) or orders
+                line.finish()
+                orders = self._counted(session, line, summary) or orders
             if isinstance(bound, Following) and orders.stage == LIVE:
                 stage = LIVE
         summary.stage = orders.stage
@@ -203,30 +204,25 @@ class Worker:
                 session.member.ensure()
             batches = reader.read(self._most, 0 if line.busy else IDLE_S)
         if not batches or self._turned(session):
-            return self._counted(session, line.finish(), summary) or session.orders()
-        orders = self._counted(session, line.put(batches), summary)
+            line.finish()
+            return self._counted(session, line, summary) or session.orders()
+        line.put(batches)
         if self._pace:
             self.stop.wait(self._pace.spend(sum(map(len, batches))))
-        return orders or session.orders()
+        return self._counted(session, line, summary) or session.orders()
 
-    def _counted(
-        self, session: Session, done: tuple[Orders, Counts] | None, summary: Summary
-    ) -> Orders | None:
-        """Count what was committed; return what the store told with it."""
-        if done is None:
-            return None
-        orders, counts = done
-        summary.records += counts.records
-        summary.dead += counts.dead
+    def _counted(self, session: Session, line: Line, summary: Summary) -> Orders | None:
+        """Count what was committed since the last look; return what the store told with it."""
+        summary.records += line.counts.records
+        summary.dead += line.counts.dead
         summary.cursor = session.positions
+        orders, line.orders, line.counts = line.orders, None, Counts()
         return orders
 
-    def _overlaps(self, session: Session) -> bool:
-        """Say whether reading, computing and publishing go on at once: where the log is elsewhere.
-
-        What is in a file of this machine is read faster than threads take turns.
-        """
-        return self.task.overlap and session.log.remote
+    def _overlap(self, session: Session) -> int:
+        """Return from how many records on a batch need not be finished before the next begins."""
+        can = session.log.remote and self.task.publishes
+        return self.task.overlap_records if can else 0
 
     def _turned(self, session: Session) -> bool:
         """Look at a publisher's stage after reading: what it read may be a retired version's."""
@@ -234,13 +230,7 @@ class Worker:
 
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
-        topic = self.task.topic.name
-        ahead = self._overlaps(session)
-
-        def read_from(positions: Mapping[int, int]) -> Reader:
-            reader = session.log.reader(topic, positions)
-            return Ahead(reader) if ahead else reader
-
+        read_from = partial(session.log.reader, self.task.topic.name)
         if bound is None:
             return Capped(read_from, session.positions, None, self.stop.wait)
         moves = not isinstance(bound, Fixed)

@@ -161,7 +161,7 @@ class Publisher:
             topic=source,
             partitions=shown.partitions if epoch.difference else epoch.of.partitions,
             batch_records=self.project.settings.batch_records,
-            overlap=self.project.settings.overlap,
+            overlap_records=self.project.settings.overlap_records,
             accept_gap=self.accept_gap,
             outputs=(shown,),
             writers=(epoch.writer,) if not epoch.difference else (),

@@ -360,7 +360,7 @@ def _task(
         topic=topic,
         partitions=row.partitions,
         batch_records=project.settings.batch_records,
-        overlap=project.settings.overlap,
+        overlap_records=project.settings.overlap_records,
         writers=known.writers(row),
         rules=project.settings.rules,
         scope=row.scope,

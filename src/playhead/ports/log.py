@@ -89,12 +89,21 @@ class Member(Protocol):
     def publish(self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Committed]) -> None:
         """Append the records and commit the offsets for group and witness: all or nothing.
 
-        Needs `begin_publishing`. After an exception the outcome is unknown: the session is
-        over, and only the start sequence may find out.
+        That is `append`, and then `finish`. Needs `begin_publishing`. After an exception the
+        outcome is unknown: the session is over, and only the start sequence may find out.
 
         Raises:
             SessionLost: Fenced, or the assignment ended, or the outcome is unknown.
             LogFailed: The log did not answer.
+        """
+
+    def append(self, outgoing: Sequence[Outgoing]) -> None:
+        """Begin a transaction with these records; raises as `publish` does."""
+
+    def finish(self, offsets: Mapping[int, Committed]) -> None:
+        """Commit the transaction with these offsets; raises as `publish` does.
+
+        Another thread may wait in it, as long as nothing else is asked of this member.
         """
 
     def commit(self, offsets: Mapping[int, Committed]) -> None:
@@ -151,7 +160,7 @@ class Groups(Protocol):
 class Log(Groups, Protocol):
     """Topics and consumer groups: Apache Kafka, or the local log.
 
-    ``remote`` says that it is another process: to read or publish is to wait for it, mostly.
+    ``remote`` says that it is another process: while it commits, one waits.
     """
 
     remote: bool
