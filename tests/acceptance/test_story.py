@@ -21,7 +21,7 @@ PLACES = [
     ("kafka", 4, "sqlite"),
     ("kafka", 1, "postgres"),
 ]
-QUICK = [PLACES[0], PLACES[2], PLACES[4]]
+QUICK = [PLACES[2], PLACES[4]]
 GROUP_COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
 
