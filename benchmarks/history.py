@@ -79,10 +79,10 @@ class History:
         return {int(tracks[a]): np.cumsum(steps[a:b]) for a, b in zip(begins, ends, strict=True)}
 
 
-def create(bootstrap: str, *topics: str) -> None:
+def create(bootstrap: str, *topics: str, partitions: int = PARTITIONS) -> None:
     """Create topics that keep what they are given."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    new = [NewTopic(t, PARTITIONS, 1, config={"retention.ms": "-1"}) for t in topics]
+    new = [NewTopic(t, partitions, 1, config={"retention.ms": "-1"}) for t in topics]
     for future in admin.create_topics(new).values():
         future.result()
 

@@ -95,7 +95,8 @@ def load(
             raise ConfigError(f"{name} = {value!r} is not text", where=FILE)
         if value is not None:
             given[name] = value
-    for name, least in (("batch_records", 1), ("overlap_records", 0)):
+    for name in _RUN_KEYS:
+        least = 1 if name == "batch_records" else 0
         number = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or run.get(name)
         if number is not None:
             given[name] = _count(number, name, least)

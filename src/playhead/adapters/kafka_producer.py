@@ -139,9 +139,10 @@ class TransactionalProducer:
         A transaction is counted when it ends: what `_on_statistics` compares must not wait long.
         """
         begun = time.monotonic()
-        while self._producer.flush(_SLICE_S) and not self._away:
-            if time.monotonic() - begun > REQUEST_S:
-                return
+        with suppress(SystemError):  # confluent-kafka's answer when the producer was fenced
+            while self._producer.flush(_SLICE_S) and not self._away:
+                if time.monotonic() - begun > REQUEST_S:
+                    return
 
     def send_offsets(
         self, topic: str, offsets: Mapping[int, Committed], group_metadata: object

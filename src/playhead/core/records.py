@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from playhead.core.offsets import TopicPartition
 
@@ -41,16 +41,7 @@ class Records:
         """Return the records whose offset is below ``end``; the position stops there too."""
         if self.next <= end:
             return self
-        n = bisect_left(self.offsets, end)
-        return Records(
-            self.source,
-            self.offsets[:n],
-            self.timestamps_ms[:n],
-            self.keys[:n],
-            self.values[:n],
-            end,
-            self.headers[:n],
-        )
+        return replace(self.slice(0, bisect_left(self.offsets, end)), next=end)
 
     def slice(self, start: int, stop: int) -> Records:
         """Return the records from index ``start`` to before ``stop``; the position stays."""
@@ -79,18 +70,25 @@ class Records:
 
     def followed_by(self, other: Records) -> Records:
         """Return these records and then ``other``, which begins where these end."""
-        headers: list[Headers] = []
-        if self.headers or other.headers:
-            headers = [*(self.headers or [()] * len(self)), *(other.headers or [()] * len(other))]
-        return Records(
-            self.source,
-            [*self.offsets, *other.offsets],
-            [*self.timestamps_ms, *other.timestamps_ms],
-            [*self.keys, *other.keys],
-            [*self.values, *other.values],
-            other.next,
-            headers,
-        )
+        return joined([self, other])
+
+
+def joined(pieces: Sequence[Records]) -> Records:
+    """Return records of one partition, each beginning where the one before it ends, as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    headers: list[Headers] = []
+    if any(piece.headers for piece in pieces):
+        headers = [h for piece in pieces for h in piece.headers or [()] * len(piece)]
+    return Records(
+        pieces[0].source,
+        [o for piece in pieces for o in piece.offsets],
+        [t for piece in pieces for t in piece.timestamps_ms],
+        [k for piece in pieces for k in piece.keys],
+        [v for piece in pieces for v in piece.values],
+        pieces[-1].next,
+        headers,
+    )
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ from playhead.ports import Log, Orders, Store
 
 IDLE_S = 0.2
 STAND_BY_S = 0.05
-LEAVES_S = 5.0  # in which a worker sees that its version is not live any more, and lets go of it
+RUNNING, RUNNING_LIVE = "running", "running live"  # notes on a worker's lease
+GRACE_S, LEAVES_S = 5.0, 60.0  # for who holds the lease to let go of it; for who has to, any moment
 
 
 @dataclass(slots=True)
@@ -118,14 +119,18 @@ class Worker:
         version = self.task.version.name
         name = worker_lease(version)
         told = False
-        until = time.monotonic() + LEAVES_S
+        note = RUNNING_LIVE if self.task.stage == LIVE else RUNNING
+        begun = time.monotonic()
         while True:
             try:
-                return {name: store.ledger.take_free(name, "running")}
+                return {name: store.ledger.take_free(name, note)}
             except Refused as other:
                 held = store.ledger.lease(name)
-                stays = held is not None and held.note != SETTLING and time.monotonic() > until
-                if stays and not self.patient:
+                stage = store.ledger.orders(version).stage
+                leaves = held is not None and held.note == RUNNING_LIVE and stage != LIVE
+                passes = held is None or held.note == SETTLING
+                waited_s = time.monotonic() - begun
+                if not (self.patient or passes) and waited_s > (LEAVES_S if leaves else GRACE_S):
                     raise
                 if not told:
                     self._tell(Waiting(version, other.message))
