@@ -10,7 +10,7 @@ PROOFS := tests/acceptance/test_cycles.py tests/property/test_programs.py tests/
   tests/acceptance/test_dead_letters.py tests/model/test_publisher.py \
   tests/property/test_replay_laws.py tests/property/test_plan_applied.py
 
-.PHONY: demo test test-long seeded lint lock clean
+.PHONY: demo test test-long bench bench-quick seeded lint lock clean
 
 demo: .venv/run       ## the whole story on this machine, in seconds; needs only Python
 	$(BIN)/playhead demo
@@ -26,6 +26,14 @@ test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof
 	  $(BIN)/python -m pytest -n 6 --dist loadfile -m long
 	PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python tests/proof/seeded.py
 	$(BIN)/python tests/proof/report.py $(FIGURES)
+
+bench: .venv/dev      ## Playhead and its peers, side by side, half an hour; writes docs/performance.md
+	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/own.py --large
+	$(BIN)/python benchmarks/report.py
+
+bench-quick: .venv/dev ## a look at the ratios, in two minutes
+	$(BIN)/python benchmarks/bench.py --quick
 
 seeded: .venv/dev     ## put known bugs into a copy: each turns the test red that it names
 	$(BIN)/python tests/proof/seeded.py
