@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import playhead as ph
-from playhead.core.codec import Decoder, dtype_of, encode_keys, encode_rows, kind_of
+from playhead.core.codec import PIECE, Decoder, dtype_of, encode_keys, encode_rows, kind_of
 from playhead.core.offsets import TopicPartition
 from playhead.core.records import Records, murmur2, partition_of
 from playhead.core.schema import Kind, schema_of
@@ -246,6 +246,18 @@ def test_each_message_means_what_it_means_alone(texts):
             assert e.value.where == f"points[2]@{10 + i}"
             return
     assert declared.frame(records(*values))["x"].to_list() == alone
+
+
+def test_of_many_records_all_come_in_order_and_a_bad_one_is_named():
+    values = [f'{{"x": {i}, "t": "é"}}'.encode() for i in range(2 * PIECE + 10)]
+    declared = decoder({"x": int, "t": str | None})
+    frame = declared.frame(records(*values))
+    assert frame["x"].to_list() == list(range(len(values)))
+    assert frame["_offset"].to_list() == list(range(10, 10 + len(values)))
+    for bad in (0, PIECE - 1, PIECE, 2 * PIECE + 5):
+        with pytest.raises(BadRecord) as e:
+            declared.frame(records(*values[:bad], b"{", *values[bad + 1 :]))
+        assert e.value.where == f"points[2]@{10 + bad}"
 
 
 def test_a_null_value_is_refused_whatever_is_declared():

@@ -11,7 +11,7 @@ from playhead.core import outputs
 from playhead.core.codec import columns_schema
 from playhead.core.offsets import TopicPartition
 from playhead.core.outputs import Target
-from playhead.core.records import Outgoing, Records, partition_of
+from playhead.core.records import Origins, Outgoing, Records, partition_of
 from playhead.core.schema import schema_of
 from playhead.errors import FunctionFailed
 
@@ -384,6 +384,25 @@ def test_the_digest_is_frozen():
 )
 def test_the_digest_tells_every_field_and_every_boundary(change):
     assert outputs.digest([outgoing(change)]) != outputs.digest([outgoing()])
+
+
+def test_headers_that_are_written_when_asked_for_are_what_was_made_from_which_input():
+    common = (("playhead-version", b"km"),)
+    made = Origins(common, TopicPartition("points", 2), [4, 5, 9])
+    listed = [(*common, ("playhead-source", b"points[2]@%d" % o)) for o in (4, 5, 9)]
+    assert list(made) == listed
+    assert [made[0], made[-1], made[1:]] == [listed[0], listed[2], listed[1:]]
+    assert len(made) == 3
+    digests = set()
+    for one in (
+        made,
+        Origins((("playhead-version", b"miles"),), TopicPartition("points", 2), [4, 5, 9]),
+        Origins(common, TopicPartition("points", 3), [4, 5, 9]),
+        Origins(common, TopicPartition("points", 2), [4, 5, 10]),
+    ):
+        out = Outgoing("t", [0] * 3, [None] * 3, [b"v"] * 3, [1] * 3, one)
+        digests.add(outputs.digest([out]))
+    assert len(digests) == 4
 
 
 def test_the_digest_tells_topics_and_order():

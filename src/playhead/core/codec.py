@@ -23,6 +23,7 @@ from playhead.core.schema import Column, Kind, Schema
 from playhead.errors import BadRecord, DeclarationError
 
 ORIGIN = ("_partition", "_offset")
+PIECE = 4_000  # records that are decoded at once: their objects fit the cache
 TOMBSTONE = "_tombstone"
 META: dict[str, pl.DataType] = {
     "_partition": pl.Int32(),
@@ -222,13 +223,22 @@ class Decoder:
                 at = list(records.values).index(None)
                 raise self._bad(records, at, "the value is null")
             return {"_value": pl.Series(records.values, dtype=pl.Binary)}
+        if len(records) <= PIECE:
+            return self._piece(self._columns, records)
+        begins = range(0, len(records), PIECE)
+        pieces = [self._piece(self._columns, records.slice(at, at + PIECE)) for at in begins]
+        return {
+            name: pl.concat([piece[name] for piece in pieces], rechunk=True) for name in pieces[0]
+        }
+
+    def _piece(self, schema: Schema, records: Records) -> dict[str, pl.Series]:
         rows = self._at_once(records.values) or self._one_by_one(records)
         try:
-            return _columns(self._columns, rows)
+            return _columns(schema, rows)
         except (OverflowError, ValueError, pl.exceptions.PolarsError):
             for at, row in enumerate(rows):
                 try:
-                    _columns(self._columns, [row])
+                    _columns(schema, [row])
                 except (OverflowError, ValueError, pl.exceptions.PolarsError) as error:
                     raise self._bad(records, at, self._why(records, at, error)) from error
             raise

@@ -25,7 +25,7 @@ from playhead.core.codec import (
 )
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import TopicPartition
-from playhead.core.records import Outgoing, Records, partition_of
+from playhead.core.records import Origins, Outgoing, Records, partition_of
 from playhead.core.schema import Column, Schema
 from playhead.errors import FunctionFailed
 
@@ -307,10 +307,7 @@ def outgoing_of(
     pipeline = ("playhead-pipeline", version.pipeline.encode())
     label = ("playhead-version", version.label.encode())
     number = ("playhead-generation", b"%d" % generation)
-    begin = f"{records.source}@".encode()
-    out.headers = [
-        (pipeline, label, number, ("playhead-source", b"%b%d" % (begin, o))) for o in offsets
-    ]
+    out.headers = Origins((pipeline, label, number), records.source, offsets)
     return out
 
 
@@ -325,10 +322,12 @@ def _of_inputs(inputs: Sequence[int], values: Sequence[T], offsets: list[int]) -
 def digest(outgoing: Sequence[Outgoing]) -> str:
     """Return the first 16 hex digits of SHA-256 over the records in order, lengths first.
 
-    What is hashed is each topic with its columns as MessagePack, which writes every length.
+    What is hashed is each topic with its columns as MessagePack, which writes every length; of
+    headers what they are written from.
     """
     sha = hashlib.sha256()
     for out in filter(len, outgoing):
-        for column in (out.topic, out.keys, out.values, out.headers, out.timestamps_ms):
+        headers = out.headers.content if isinstance(out.headers, Origins) else out.headers
+        for column in (out.topic, out.keys, out.values, headers, out.timestamps_ms):
             sha.update(msgspec.msgpack.encode(column))
     return sha.hexdigest()[:16]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast, overload
 
 from playhead.core.offsets import TopicPartition
 
 Headers = tuple[tuple[str, bytes], ...]
+SOURCE = "playhead-source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,42 @@ def joined(pieces: Sequence[Records]) -> Records:
     )
 
 
+class Origins(Sequence[Headers]):
+    """Headers that say what made each record, and from which input; written when one is asked for.
+
+    A batch has many, and each is needed once: all at once they would not fit the cache.
+    """
+
+    def __init__(self, common: Headers, source: TopicPartition, offsets: Sequence[int]) -> None:
+        """Keep what all have in common, and where each record's input lies."""
+        self._common = common
+        self._begin = f"{source}@".encode()
+        self._offsets = offsets
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What they are written from: equal where they are."""
+        return self._common, self._begin, self._offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[Headers]:
+        common, begin = self._common, self._begin
+        return ((*common, (SOURCE, b"%b%d" % (begin, o))) for o in self._offsets)
+
+    @overload
+    def __getitem__(self, at: int) -> Headers: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Headers]: ...
+
+    def __getitem__(self, at: int | slice) -> Headers | Sequence[Headers]:
+        if isinstance(at, slice):
+            return list(self)[at]
+        return (*self._common, (SOURCE, b"%b%d" % (self._begin, self._offsets[at])))
+
+
 @dataclass(slots=True)
 class Outgoing:
     """Records for one topic, as equally long columns in the order they are to be appended."""
@@ -100,7 +138,7 @@ class Outgoing:
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     timestamps_ms: list[int] = field(default_factory=list)
-    headers: list[Headers] = field(default_factory=list)
+    headers: Sequence[Headers] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -119,7 +157,7 @@ class Outgoing:
         self.keys.append(key)
         self.values.append(value)
         self.timestamps_ms.append(timestamp_ms)
-        self.headers.append(headers)
+        cast("list[Headers]", self.headers).append(headers)
 
 
 def murmur2(data: bytes) -> int:
