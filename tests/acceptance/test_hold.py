@@ -67,7 +67,7 @@ class Running:
     def _runs(self) -> bool:
         with closing(self.site.project.open_store()) as store:
             lease = store.ledger.lease(f"worker/total@{live(self.site)}/0")
-            return lease is not None and lease.note == "running"
+            return lease is not None and lease.note.startswith("running")
 
     @contextmanager
     def running(self) -> Iterator[Running]:

@@ -360,7 +360,7 @@ class Crash:
     def _runs(self, label: str) -> bool:
         with closing(self.site.project.open_store()) as store:
             lease = store.ledger.lease(f"worker/total@{label}/0")
-            return lease is not None and lease.note == "running" and lease.in_force
+            return lease is not None and lease.note.startswith("running") and lease.in_force
 
     def _caught_up(self, label: str) -> bool:
         with closing(self.site.project.open_store()) as store:
