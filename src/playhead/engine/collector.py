@@ -7,6 +7,7 @@ collector would look at each of them again and again. Meanwhile it only runs bet
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from types import TracebackType
 
@@ -14,13 +15,28 @@ EVERY_S = 1.0
 
 
 class Collector:
-    """A context in which the collector runs when `between` is called, at most once a second."""
+    """A context in which the collector runs when `between` is called, at most once a second.
+
+    Several at once are one: it is as it was when the last of them ends. What a process has when its
+    first one begins (modules, mostly) is never looked at again.
+    """
+
+    _lock = threading.Lock()
+    _open = 0
+    _was_on = True
+    _frozen = False
 
     def __enter__(self) -> Collector:
-        """Begin: what is there now is left out from then on."""
-        self._was_on = gc.isenabled()
-        gc.disable()
-        gc.freeze()
+        """Begin."""
+        with self._lock:
+            if not Collector._open:
+                Collector._was_on = gc.isenabled()
+                gc.disable()
+            Collector._open += 1
+            if not Collector._frozen:
+                Collector._frozen = True
+                gc.collect()
+                gc.freeze()
         self._at_s = time.monotonic()
         return self
 
@@ -36,7 +52,8 @@ class Collector:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the collector as it was."""
-        gc.unfreeze()
-        if self._was_on:
-            gc.enable()
+        """End; the last one leaves the collector as it was."""
+        with self._lock:
+            Collector._open -= 1
+            if not Collector._open and Collector._was_on:
+                gc.enable()
