@@ -4,6 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 FIGURES := .cache/proof.jsonl
+LONG = PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python -m pytest
 # The longest single tests first. What asks for `figures.LONG` is here (a test sees to it).
 PROOFS := tests/acceptance/test_cycles.py tests/property/test_programs.py tests/crash/test_kill.py tests/crash/test_matrix.py \
   tests/acceptance/test_rewind_table.py tests/acceptance/test_restart_rows.py tests/acceptance/test_diff_large.py \
@@ -20,10 +21,9 @@ test: lint            ## every check and every test; needs Java 17 and Maven (Ka
 
 test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md
 	$(BIN)/python tests/proof/report.py begin $(FIGURES)
-	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
-	  $(BIN)/python -m pytest -n 6 --dist worksteal $(PROOFS)
-	PLAYHEAD_PROOF=long PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) \
-	  $(BIN)/python -m pytest -n 6 --dist loadfile -m long
+	$(LONG) -m alone tests/acceptance/test_cycles.py
+	$(LONG) -n 6 --dist worksteal -m "not alone" $(PROOFS)
+	$(LONG) -n 6 --dist loadfile -m "long and not alone"
 	PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python tests/proof/seeded.py
 	$(BIN)/python tests/proof/report.py $(FIGURES)
 
