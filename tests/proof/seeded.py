@@ -99,7 +99,7 @@ BUGS = (
                 "restored = None",
             ),
         ),
-        f"{TABLE}[10-1]",
+        f"{TABLE}[3-3]",
     ),
     Bug(
         "keep table rows on a rewind",
@@ -110,13 +110,13 @@ BUGS = (
                 'f"SELECT {sql.dialect.mark}"',
             ),
         ),
-        f"{TABLE}[10-1]",
+        f"{TABLE}[3-3]",
     ),
     Bug(
         "no witness",
         "adapters/local_session.py",
         (('            self._commit(f"{self._group}.witness", offsets)\n', ""),),
-        f"{TABLE}[10-1]",
+        f"{TABLE}[3-3]",
     ),
     Bug(
         "end a bounded read when the record before the end was seen",
@@ -131,7 +131,7 @@ BUGS = (
         "fold keeps the first row",
         "core/outputs.py",
         (('keep="last", maintain_order=True', 'keep="first", maintain_order=True'),),
-        f"{TABLE}[10-100]",
+        f"{TABLE}[3-100]",
     ),
     Bug(
         "publish after the store's commit, without suppression",
