@@ -31,7 +31,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _FILL_S = 0.25
 _NAP_S = 0.01
-PIECE = 8_000
+_PIECE = 8_000
 _OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -113,7 +113,7 @@ class KafkaReader:
         full = time.monotonic() + _FILL_S
         while left > 0:
             # consume() waits out its time unless it is filled: so first without any.
-            more = consumer.consume(min(left, PIECE), 0)
+            more = consumer.consume(min(left, _PIECE), 0)
             if not more:
                 if time.monotonic() > full or self._caught_up(consumer):
                     break

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from playhead.core.records import Records
-from playhead.ports import Reader, Store, positions
+from playhead.ports import Log, Reader, Store, positions
 
 Wait = Callable[[float], object]
 
@@ -52,7 +52,8 @@ class Capped:
 
     def __init__(
         self,
-        read_from: Callable[[Mapping[int, int]], Reader],
+        log: Log,
+        topic: str,
         positions: Mapping[int, int],
         bound: Callable[[], Mapping[int, int]] | None,
         wait: Wait,
@@ -62,9 +63,8 @@ class Capped:
         """Begin at ``positions``; ``bound`` is asked before each read, for it may have moved.
 
         Where it ``moves``, a partition that has reached it goes on being read, into memory.
-        ``read_from`` gives a reader at positions.
         """
-        self._read_from, self._moves = read_from, moves
+        self._log, self._topic, self._moves = log, topic, moves
         self._at = dict(positions)
         self._bound, self._wait = bound, wait
         self._ahead: dict[int, Records] = {}
@@ -95,7 +95,7 @@ class Capped:
 
     def _opened(self, partitions: set[int]) -> Reader:
         if self._reader is None:
-            self._reader = self._read_from({p: self._at[p] for p in partitions})
+            self._reader = self._log.reader(self._topic, {p: self._at[p] for p in partitions})
             self._read = set(partitions)
         return self._reader
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Counts
@@ -126,8 +125,8 @@ class Worker:
                 return {name: store.ledger.take_free(name, note)}
             except Refused as other:
                 held = store.ledger.lease(name)
-                stage = store.ledger.orders(version).stage
-                leaves = held is not None and held.note == RUNNING_LIVE and stage != LIVE
+                summary.stage = store.ledger.orders(version).stage
+                leaves = held and held.note == RUNNING_LIVE and summary.stage != LIVE
                 passes = held is None or held.note == SETTLING
                 waited_s = time.monotonic() - begun
                 if not (self.patient or passes) and waited_s > (LEAVES_S if leaves else GRACE_S):
@@ -135,7 +134,6 @@ class Worker:
                 if not told:
                     self._tell(Waiting(version, other.message))
                 told = True
-            summary.stage = store.ledger.orders(version).stage
             changed = summary.stage != (self.task.stage or summary.stage)
             if changed or self.stop.wait(STAND_BY_S):
                 return None
@@ -235,9 +233,9 @@ class Worker:
 
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
-        read_from = partial(session.log.reader, self.task.topic.name)
+        topic = self.task.topic.name
         if bound is None:
-            return Capped(read_from, session.positions, None, self.stop.wait)
+            return Capped(session.log, topic, session.positions, None, self.stop.wait)
         moves = not isinstance(bound, Fixed)
         told: list[Mapping[int, int]] = []
 
@@ -248,7 +246,7 @@ class Worker:
                 self._tell(Reading(session.name, session.positions, dict(at), moves))
             return at
 
-        return Capped(read_from, session.positions, now, self.stop.wait, moves=moves)
+        return Capped(session.log, topic, session.positions, now, self.stop.wait, moves=moves)
 
 
 def _asked(orders: Orders) -> bool:
