@@ -22,7 +22,7 @@ test: lint            ## every check and every test; needs Java 17 and Maven (Ka
 test-long: lint       ## the proofs in full, up to 45 minutes; writes docs/proof.md
 	$(BIN)/python tests/proof/report.py begin $(FIGURES)
 	$(LONG) -m alone tests/acceptance/test_cycles.py
-	$(LONG) -n 6 --dist worksteal -m "not alone" $(PROOFS)
+	$(LONG) -n 6 --dist load --maxschedchunk 1 -m "not alone" $(PROOFS)
 	$(LONG) -n 6 --dist loadfile -m "long and not alone"
 	PLAYHEAD_PROOF_FIGURES=$(abspath $(FIGURES)) $(BIN)/python tests/proof/seeded.py
 	$(BIN)/python tests/proof/report.py $(FIGURES)

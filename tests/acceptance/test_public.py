@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from playhead.config import load
+from playhead.project import Project
 from story import Trip, delete_topic, headers, in_full, wait_for
 
 MakeTrip = Callable[..., Trip]
@@ -41,6 +44,12 @@ def of_epoch(trip: Trip, epoch: int) -> list[tuple[int, int]]:
     places = [(partition, offset) for e, _, _, partition, offset in published(trip) if e == epoch]
     assert len(places) == len(set(places)), "a record was shown twice in an epoch"
     return sorted(places)
+
+
+def begins_at(trip: Trip, publisher: str) -> int:
+    """Return where the publisher of an epoch has begun in its only partition."""
+    with closing(Project(load(trip.folder, {})).open_store()) as store:
+        return store.ledger.generations(publisher)[0][0].start
 
 
 def compacted(trip: Trip, topic: str) -> dict[str, str]:
@@ -222,6 +231,22 @@ def test_an_epoch_ends_where_its_topic_ended_whatever_is_written_to_it_later(
         (0, offset) for offset in range(4 * 681)
     ]
     in_order(trip)
+    begun = {name: begins_at(trip, f"{PUBLIC}.public@{name}") for name in ("e1", "e2", "e3")}
+    assert begun == {"e1": 0, "e2": 2 * 681, "e3": 3 * 681}, "none reads what it does not forward"
+
+
+def test_an_epoch_shows_what_its_version_had_made_beyond_where_live_stood(
+    make_trip: MakeTrip,
+) -> None:
+    trip = make_trip("local", 1)
+    declare(trip, on_promote="none")
+    ready(trip)
+    trip.ok("promote", "distance@km")
+    trip.ok("rewind", "distance", "--to-offset", "300", "--execute")
+    trip.ok("rollback", "distance", "--now")
+    ran = trip.run()["public"]
+    assert [(p["epoch"], p["records"]) for p in ran if p["records"]] == [(3, 381)]
+    assert of_epoch(trip, 3) == [(0, offset) for offset in range(300, 681)]
 
 
 def test_what_the_publisher_has_not_said_yet_is_not_said_after_an_append(

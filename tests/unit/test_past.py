@@ -18,6 +18,7 @@ from playhead.core.past import (
     thinned,
     unpack,
 )
+from playhead.core.slots import merge
 from playhead.errors import StoreFailed
 
 
@@ -56,6 +57,21 @@ def test_a_blob_that_was_cut_is_noticed(length):
         unpack(pack(Content({"row": frame(k=[1], _state=[b"x"])}))[:length], "it")
 
 
+def test_state_is_what_merging_delta_by_delta_gives():
+    deltas = [frame(k=[i % 7, 10 + i % 3], _total=[float(i), -1.0]) for i in range(40)]
+    base = {"s": frame(k=[3, 99], _total=[0.5, 9.9])}
+    expected, gathered, often = base, Gathered(Content(base)), Gathered(Content(base))
+    for one in deltas:
+        expected = merge(expected, {"s": one, "t": one})
+        gathered.add({"s": one, "t": one}, {})
+        often.add({"s": one, "t": one}, {})
+        assert often.slots["s"].equals(expected["s"])
+    assert all(gathered.slots[name].equals(expected[name]) for name in ("s", "t"))
+    gathered.add({"s": frame(k=[1], _sum=[1.0])}, {})
+    with pytest.raises(StoreFailed, match="does not fit its delta"):
+        _ = gathered.slots
+
+
 def test_the_last_row_of_a_key_counts_and_deleted_keys_are_gone():
     gathered = Gathered(Content({}, {"t": frame(k=[1, 2, 3], v=["a", "b", "c"])}))
     gathered.add({}, {"t": frame(k=[2, 3], v=["B", None], _tombstone=[False, True])})
@@ -75,10 +91,13 @@ def test_a_restore_begins_at_the_nearest_snapshot_of_the_lineage():
 
 
 def test_a_snapshot_is_due_by_records_and_large_ones_wait_for_their_worth():
-    assert due(100, 0, 0, 100)
-    assert not due(99, 10**9, 0, 100)
-    assert not due(100, 5_000_000, 6_000_000, 100)
-    assert due(100, 6_000_000, 6_000_000, 100)
+    assert due((1, 100), 0, 0, 100)
+    assert not due((1, 99), 10**9, 0, 100)
+    assert not due((1, 100), 5_000_000, 6_000_000, 100)
+    assert due((1, 100), 6_000_000, 6_000_000, 100)
+    assert due((250, 1), 0, 0, 100)
+    assert not due((249, 1), 0, 0, 100)
+    assert not due((250, 1), 5_000_000, 6_000_000, 100)
 
 
 def test_nothing_goes_without_a_snapshot_in_its_place():

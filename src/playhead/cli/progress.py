@@ -44,7 +44,7 @@ class ProgressBoard:
         now_s = time.monotonic()
         with self._lock:
             match event:
-                case Reading(version, positions, bound):
+                case Reading(version, positions, bound) if bound:
                     if version not in self._meters:
                         self._meters[version] = Meter(version, now_s)
                         self._shown_s = now_s

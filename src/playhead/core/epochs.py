@@ -38,7 +38,8 @@ class Begun:
         begins: By partition of the version's source: records made from before it are not
             forwarded.
         closes: By partition, where the topic of the epoch before ended.
-        held: By partition, where ``source`` ended.
+        held: By partition, where ``source`` ended: what lies before was made from before
+            ``begins``, or is superseded. Empty where that is not so.
         upstream: Generations of the version, as they were.
     """
 

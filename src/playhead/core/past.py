@@ -13,10 +13,12 @@ import polars as pl
 
 from playhead.core.codec import TOMBSTONE
 from playhead.core.lineage import Generation, limit
-from playhead.core.slots import Slots, decode, encode, merge
+from playhead.core.slots import Slots, decode, encode, folded
 
 _TABLE = "table/"
 NEWEST_KEPT = 2
+FOLD_ROWS = 1_000_000
+DELTAS_MAX = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +104,32 @@ def unpack(blob: bytes, what: str) -> Content:
 
 
 class Gathered:
-    """Content that grows delta by delta; table rows are folded once, at the end."""
+    """Content that grows delta by delta; it is folded when somebody asks, or it becomes much."""
 
     def __init__(self, base: Content) -> None:
         """Begin with the content of a snapshot, or with nothing."""
-        self.slots = base.slots
+        self._slots = {name: [slot] for name, slot in base.slots.items()}
         self._rows = {name: [rows] for name, rows in base.rows.items()}
+        self._added = 0
+
+    @property
+    def slots(self) -> Slots:
+        """The state."""
+        self._fold()
+        return {name: slot for name, (slot,) in self._slots.items()}
+
+    def _fold(self) -> None:
+        for name, frames in self._slots.items():
+            frames[:] = [folded(name, frames)]
+        self._added = 0
 
     def add(self, slots: Slots, rows: Mapping[str, pl.DataFrame]) -> None:
         """Put what one batch changed on top."""
-        self.slots = merge(self.slots, slots)
+        for name, frame in slots.items():
+            self._slots.setdefault(name, []).append(frame)
+            self._added += len(frame)
+        if self._added > FOLD_ROWS:
+            self._fold()
         for name, frame in rows.items():
             self._rows.setdefault(name, []).append(frame)
 
@@ -141,13 +159,22 @@ def bases(saved: Sequence[Saved], history: Sequence[Generation], to: int) -> lis
     return sorted(fit, key=lambda s: (s.next, s.generation, s.batch), reverse=True)
 
 
-def due(records: int, size: int, last_size: int, snapshot_records: int) -> bool:
+def due(deltas: tuple[int, int], size: int, last_size: int, snapshot_records: int) -> bool:
     """Say whether a snapshot is due, from what was written since the last one.
 
-    Every ``snapshot_records`` records; but where the last one took more than a megabyte, not
-    before the deltas since then have taken as much: then snapshots at most double what is written.
+    Every ``snapshot_records`` records, or 250 deltas, for each is read in a restore; but where the
+    last one took more than a megabyte, not before the deltas since then have taken as much: then
+    snapshots at most double what is written.
+
+    Args:
+        deltas: How many there are, and of how many records.
+        size: Their bytes.
+        last_size: Bytes of the last snapshot.
+        snapshot_records: From how many records on one is due.
     """
-    return records >= snapshot_records and (size >= last_size or last_size < 1_000_000)
+    count, records = deltas
+    many = records >= snapshot_records or count >= DELTAS_MAX
+    return many and (size >= last_size or last_size < 1_000_000)
 
 
 def thinned(saved: Sequence[Saved], every: int) -> list[Saved]:

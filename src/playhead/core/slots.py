@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from math import isfinite
 from typing import Any
@@ -82,13 +82,31 @@ def merge(base: Slots, delta: Slots) -> Slots:
     return merged
 
 
-def _replaced(name: str, kept: pl.DataFrame, touched: pl.DataFrame) -> pl.DataFrame:
+def folded(name: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return what merging a slot's frames one after the other gives, in one go.
+
+    Raises:
+        StoreFailed: Columns or dtypes differ between two of them.
+    """
+    for frame in frames[1:]:
+        _check_fits(name, frames[0], frame)
+    if len(frames) == 1:
+        return frames[0]
+    whole = pl.concat(frames)
+    return whole.unique(subset=key_columns(whole), keep="last", maintain_order=True)
+
+
+def _check_fits(name: str, kept: pl.DataFrame, touched: pl.DataFrame) -> None:
     if kept.schema != touched.schema:
         raise StoreFailed(
             f"slot {name} does not fit its delta: it has {_spelled(kept)}, "
             f"the delta has {_spelled(touched)}",
             cure=_CURE,
         )
+
+
+def _replaced(name: str, kept: pl.DataFrame, touched: pl.DataFrame) -> pl.DataFrame:
+    _check_fits(name, kept, touched)
     untouched = kept.join(touched, on=key_columns(kept), how="anti", maintain_order="left")
     return pl.concat([untouched, touched])
 

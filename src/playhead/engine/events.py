@@ -95,12 +95,12 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A worker reads up to a bound; told when it begins, and whenever the bound has moved.
+    """A worker's session begins to read; told again whenever the bound it reads up to has moved.
 
     Attributes:
         version: Who reads.
         positions: Where it stands, by partition.
-        bound: Where it ends.
+        bound: Where it ends; nothing where it goes on for ever.
         moves: Whether the bound goes on moving.
     """
 

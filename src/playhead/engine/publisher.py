@@ -22,7 +22,7 @@ from playhead.core.records import Headers, Outgoing, Records, partition_of
 from playhead.core.slots import Slots
 from playhead.engine.call import Outcome
 from playhead.engine.reading import CHUNK_RECORDS, read_all, whole_topic
-from playhead.engine.upstream import fresh, origin
+from playhead.engine.upstream import Origin, origin, superseded
 from playhead.ports import Log, Reader, Store
 
 EPOCH = "playhead-epoch"
@@ -48,7 +48,7 @@ class Forwarder:
         """Return the records of the epoch's version that the epoch does not begin after."""
         if self.epoch.difference:
             return records
-        return records.where([of_epoch(self.epoch, h, late=True) for h in records.headers])
+        return records.where([of_epoch(self.epoch, origin(h), late=True) for h in records.headers])
 
     def call(self, records: Records, slots: Slots, generation: int) -> Outcome:
         """Return the same records for the public topic, in the same order per key."""
@@ -64,15 +64,14 @@ class Forwarder:
         return Outcome(records.source, [out], {}, {})
 
 
-def of_epoch(epoch: Epoch, headers: Headers, *, late: bool) -> bool:
+def of_epoch(epoch: Epoch, found: Origin | None, *, late: bool) -> bool:
     """Say whether the epoch's version made a record, of a source before or at its beginning.
 
     Args:
         epoch: The epoch.
-        headers: Of the record.
+        found: What the record says of itself.
         late: True asks for records that the epoch forwards; False for those before them.
     """
-    found = origin(headers)
     if found is None:
         return False
     version, _, partition = found.writer.partition("[")
@@ -129,8 +128,7 @@ def _last(
     name = epoch.of.pipeline.encode()
     for records in whole_topic(log, topic, dict.fromkeys(partitions, 0)):
         keep_alive()
-        ours = [dict(h).get("playhead-pipeline") == name for h in records.headers]
-        _fold(found, records.where(ours) if records.headers else records.slice(0, 0))
+        _fold(found, records, lambda headers: dict(headers).get("playhead-pipeline") == name)
     return found
 
 
@@ -139,22 +137,29 @@ def _last_of_head(
 ) -> dict[bytes, _Last]:
     """Return what the version had said of each key when it became live."""
     topic, found = epoch.of.source or "", dict[bytes, _Last]()
+
+    def counts(headers: Headers) -> bool:
+        made = origin(headers)
+        return of_epoch(epoch, made, late=False) and not superseded(made, epoch.of.upstream)
+
     retained = log.retained(topic)
     for partition in partitions:
         held = retained[partition]
         wanted = OffsetRange(held.start, max(held.start, epoch.of.held.get(partition, held.start)))
         for records in read_all(log, TopicPartition(topic, partition), wanted, CHUNK_RECORDS):
             keep_alive()
-            counted = fresh(records, epoch.of.upstream)
-            _fold(found, counted.where([of_epoch(epoch, h, late=False) for h in counted.headers]))
+            _fold(found, records, counts)
     return found
 
 
-def _fold(found: dict[bytes, _Last], records: Records) -> None:
-    for i, key in enumerate(records.keys):
-        value = records.values[i]
-        if key is None:
+def _fold(found: dict[bytes, _Last], records: Records, counts: Callable[[Headers], bool]) -> None:
+    """Take the last record of each key that counts; from the end, for most are not the last."""
+    seen = set[bytes]()
+    for i in reversed(range(len(records.headers))):
+        key, value = records.keys[i], records.values[i]
+        if key is None or key in seen or not counts(records.headers[i]):
             continue
+        seen.add(key)
         if value is None:
             found.pop(key, None)
         else:

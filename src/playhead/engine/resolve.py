@@ -111,6 +111,7 @@ class Resolver:
     ) -> Situation:
         retained = self.retained.get(seat.place.partition, OffsetRange(0, 0))
         latest = self.task.version.options.get("start") == "latest"
+        first = max(retained.start, self.task.first.get(seat.place.partition, 0))
         return Situation(
             place=seat.place,
             ledger=self.store.ledger.id,
@@ -119,7 +120,7 @@ class Resolver:
             group=group,
             witness=witness,
             retained=retained,
-            first=retained.end if latest else retained.start,
+            first=retained.end if latest else first,
             topic_outputs=self.task.publishes,
             accept_gap=self.task.accept_gap,
         )

@@ -30,7 +30,8 @@ def snapshot_if_due(store: Store, task: Task, seat: Seat, tell: OnEvent) -> bool
     since = seat.since
     waited_s = time.monotonic() - since.at_s
     by_time = since.records > 0 and waited_s > task.rules.snapshot_s
-    by_size = due(since.records, since.size, since.last_size, task.rules.snapshot_records)
+    written = (since.deltas, since.records)
+    by_size = due(written, since.size, since.last_size, task.rules.snapshot_records)
     if not (by_time or by_size or since.damaged):
         return False
     tell(Step("before snapshot"))

@@ -30,6 +30,7 @@ class Task:
         partitions: Partition count of the source when the version was recorded.
         batch_records: Most records of one batch.
         accept_gap: Whether the user accepted a skip in so many words.
+        first: Where a first start begins, by partition; in others, where its records begin.
         rewind: Offsets to rewind to, by partition, once nothing is pending; empty: none.
         why: Why it is rewound, for the audit.
         anew: Whether the source was made again, or the store was lost: the rewind begins from
@@ -53,6 +54,7 @@ class Task:
     partitions: int
     batch_records: int
     accept_gap: bool = False
+    first: Mapping[int, int] = field(default_factory=dict)
     rewind: Mapping[int, int] = field(default_factory=dict)
     why: str = ""
     anew: bool = False
@@ -83,6 +85,7 @@ class Since:
     ``damaged`` asks for a new one soon: something older cannot be read.
     """
 
+    deltas: int = 0
     records: int = 0
     size: int = 0
     last_size: int = 0
@@ -91,12 +94,13 @@ class Since:
 
     def add(self, records: int, size: int) -> None:
         """Count a batch and the bytes of its delta."""
+        self.deltas += 1
         self.records += records
         self.size += size
 
     def begin(self, size: int) -> None:
         """Begin anew after a snapshot of so many bytes."""
-        self.records, self.size, self.last_size = 0, 0, size
+        self.deltas, self.records, self.size, self.last_size = 0, 0, 0, size
         self.at_s, self.damaged = time.monotonic(), False
 
 

@@ -36,13 +36,15 @@ def known_now(ledger: Ledger, writers: Sequence[str]) -> Upstream:
 
 def fresh(records: Records, starts: Upstream) -> Records:
     """Return the records that the writer's generations, as known, do not supersede."""
-    keep = []
-    for headers in records.headers:
-        found = origin(headers)
-        keep.append(
-            found is None or found.generation >= owner(starts.get(found.writer, ()), found.offset)
-        )
+    keep = [not superseded(origin(headers), starts) for headers in records.headers]
     return records if all(keep) else records.where(keep)
+
+
+def superseded(found: Origin | None, starts: Upstream) -> bool:
+    """Say whether a newer generation of its writer, as known, has made a record anew."""
+    return found is not None and found.generation < owner(
+        starts.get(found.writer, ()), found.offset
+    )
 
 
 def noted(task: Task, records: Records, slots: Slots) -> Slots:

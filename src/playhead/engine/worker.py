@@ -235,6 +235,7 @@ class Worker:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
         topic = self.task.topic.name
         if bound is None:
+            self._tell(Reading(session.name, session.positions, {}))
             return Capped(session.log, topic, session.positions, None, self.stop.wait)
         moves = not isinstance(bound, Fixed)
         told: list[Mapping[int, int]] = []

@@ -95,11 +95,12 @@ def _from_here(log: Log, store: Store, one: Begun, base: VersionRow, head: Versi
     # After a swap without catching up, what head makes up for was shown by the epoch before; only
     # a difference, which is taken from head as it stands, leaves it to be forwarded.
     from_base = base.source == head.source and one.policy == NONE
-    cursors = at[base.name if from_base else head.name]
+    begins = positions(at[base.name if from_base else head.name])
+    ahead = any(to > begins.get(p, 0) for p, to in positions(at[head.name]).items())
     return replace(
         one,
-        begins=positions(cursors),
-        held=ends(log.retained(one.source or "")),
+        begins=begins,
+        held={} if ahead else ends(log.retained(one.source or "")),
         upstream=known_now(store.ledger, (head.name,)),
     )
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from playhead.engine.capped import Following
-from playhead.engine.events import OnEvent, Step
+from playhead.engine.events import Event, OnEvent, Reading, Step
 from playhead.engine.hold import LOOK_S, Standing, held
 from playhead.engine.leases import runner
 from playhead.engine.task import Task
@@ -241,17 +241,22 @@ class Follower:
         self._job = job
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._reads = threading.Event()
         self._failed: list[PlayheadError] = []
 
     def near(self) -> None:
-        """Wait until head is less than a batch behind live, which goes on."""
+        """Wait until head reads, less than a batch behind live, which goes on meanwhile.
+
+        Its session begins here, with its state: live need not stand still for that.
+        """
         job, head = self._job, self.pair.head
         few = job.project.settings.batch_records
 
         def is_near() -> bool:
             goal = job.positions(self.pair.base) if self.first else job.ends(head)
             at = job.positions(head)
-            return sum(max(0, end - at.get(p, 0)) for p, end in goal.items()) <= few
+            behind = sum(max(0, end - at.get(p, 0)) for p, end in goal.items())
+            return behind <= few and self._follows()
 
         job.wait(head, is_near, self._run)
 
@@ -269,6 +274,16 @@ class Follower:
         if self._thread is not None:
             self._thread.join()
 
+    def _follows(self) -> bool:
+        if self._thread is None:
+            return runner(self._job.store, self.pair.head.name) is not None
+        return self._reads.is_set()
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, Reading):
+            self._reads.set()
+        self._job.tell(event)
+
     def _run(self) -> None:
         """Run head, unless somebody does."""
         if self._failed:
@@ -283,7 +298,7 @@ class Follower:
 
     def _work(self, task: Task) -> None:
         project = self._job.project
-        worker = Worker(task, project.open_log, project.open_store, self._job.tell, self._stop)
+        worker = Worker(task, project.open_log, project.open_store, self._told, self._stop)
         try:
             worker.run(Following(task.version.pipeline) if self.first else None)
         except PlayheadError as error:

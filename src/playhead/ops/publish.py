@@ -163,6 +163,7 @@ class Publisher:
             batch_records=self.project.settings.batch_records,
             overlap_records=self.project.settings.overlap_records,
             accept_gap=self.accept_gap,
+            first={} if epoch.difference else epoch.of.held,
             outputs=(shown,),
             writers=(epoch.writer,) if not epoch.difference else (),
             rules=self.project.settings.rules,
