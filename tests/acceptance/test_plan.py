@@ -243,3 +243,20 @@ def test_on_kafka_retention_and_a_duration_that_nobody_knows(make_trip: MakeTrip
     (said,) = [f for f in found["findings"] if f["kind"] == "retention"]
     assert said["text"].endswith("how long a replay takes was never measured here")
     assert said["cure"] == f"Raise retention.ms of {trip.topic} for as long as it takes."
+
+
+def test_one_version_alone_is_planned(make_trip: MakeTrip) -> None:
+    trip = make_trip("local", 1)
+    trip.run()
+    of_pipeline, of_version = trip.json("plan", "distance"), trip.json("plan", "distance@km")
+    assert of_version["steps"] == of_pipeline["steps"]
+    assert trip.ok("plan", "distance@miles").out == (
+        "distance@miles is live: there is nothing to replay\n"
+    )
+    refused = trip.cli("plan", "distance@knots")
+    assert (refused.code, "no version 'distance@knots'" in refused.err) == (2, True)
+    trip.ok("replay", "distance@km")
+    trip.ok("promote", "distance@km")
+    assert trip.ok("plan", "distance").out == "nothing to do\n", "a retired one is not asked for"
+    said = trip.ok("plan", "distance@miles").out
+    assert said.startswith("make distance@miles a shadow again")

@@ -136,8 +136,9 @@ def long() -> list[Cell]:
         for act in ("promote", "hand_over", "rollback"):
             found += [Cell(act, step, 1, log) for step in IN_SWAP]
         found += [Cell("clean", step, 1, log) for step in IN_CLEAN]
-        for act in ("forward", "appended", "changed"):
+        for act in ("forward", "appended"):
             found += [Cell(act, step, 2, log) for step in IN_BATCH]
+        found += [Cell("changed", step, 1, log) for step in IN_BATCH]  # the difference is one batch
         for act, steps in (("appended", IN_END), ("changed", (*IN_DIFFERENCE, *IN_END))):
             found += [Cell(act, step, 1, log) for step in steps]
         found += [Cell("appended", IN_END[0], 1, log, again=True)]  # what is over stays so

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +44,7 @@ _DEFAULTS: Mapping[str, Any] = {
 # of CONCURRENT_TRANSACTIONS, too (measured: 227 in 200 healthy transactions, EndTxn exactly 200).
 _STATISTICS_MS = 50
 _SLICE_S = 1.0
+GRACE_S = 2.0
 
 
 class _Broker(msgspec.Struct):
@@ -152,7 +155,14 @@ class TransactionalProducer:
             TopicPartition(topic, partition, at.offset, at.metadata)
             for partition, at in sorted(offsets.items())
         ]
-        self._producer.send_offsets_to_transaction(positions, group_metadata, ASK_S)
+        send = self._producer.send_offsets_to_transaction
+        if not within(lambda: send(positions, group_metadata, ASK_S), ASK_S + GRACE_S):
+            # Nothing more is asked of this producer, which may still be in there. Its transaction
+            # is aborted by who takes over its transactional id: the next session.
+            self.open = False
+            raise KafkaException(
+                KafkaError(KafkaError._TIMED_OUT, "librdkafka did not come back from a call")
+            )
 
     def commit(self) -> None:
         """Commit; fails if any record failed. Afterwards look at `suspicion`."""
@@ -242,6 +252,27 @@ class TransactionalProducer:
         elif timeouts > self._timeouts:
             self.suspicion = self.suspicion or "a request was not answered in time"
         self._timeouts = timeouts
+
+
+def within(call: Callable[[], object], limit_s: float) -> bool:
+    """Make a call that may never come back; say whether it did. Its errors are raised here.
+
+    `rd_kafka_send_offsets_to_transaction` can block for ever, whatever time it is given, where the
+    coordinator goes away meanwhile (confluentinc/librdkafka#5456, open). Its thread is left behind.
+    """
+    answer: Future[object] = Future()
+
+    def make() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001  it is raised where the answer is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=make, name="kafka call", daemon=True).start()
+    done, _ = wait([answer], limit_s)
+    if done:
+        answer.result()
+    return bool(done)
 
 
 class KafkaAppender:

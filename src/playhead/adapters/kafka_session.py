@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from playhead.adapters.kafka_client import LOGGER, UNAUTHORISED, UNKNOWN_TOPIC, Clients, error_of
 from playhead.adapters.kafka_producer import FENCED, TransactionalProducer
 from playhead.core.checkpoint import Committed
+from playhead.core.naming import witness_of
 from playhead.core.records import Outgoing
 from playhead.errors import LogFailed, PlayheadError, SessionLost
 
@@ -262,7 +263,7 @@ class KafkaMember(Membership):
 
     def _witness_consumer(self) -> Consumer:
         if self._witness is None:
-            self._witness = self._clients.consumer(f"{self._group}.witness", {})
+            self._witness = self._clients.consumer(witness_of(self._group), {})
         return self._witness
 
     def _offsets_of(self, consumer: Consumer) -> dict[int, Committed | None]:

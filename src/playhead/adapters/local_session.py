@@ -12,6 +12,7 @@ import msgspec
 from playhead.adapters.process import Process, this_process
 from playhead.adapters.sqlite_file import SqliteFile
 from playhead.core.checkpoint import Committed
+from playhead.core.naming import witness_of
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Headers, Outgoing, Records
 from playhead.errors import LogFailed, OffsetOutOfRange, SessionLost
@@ -245,7 +246,7 @@ class LocalMember:
         """Return (K, W) of each partition."""
         self.ensure()
         found: list[dict[int, Committed]] = []
-        for group in (self._group, f"{self._group}.witness"):
+        for group in (self._group, witness_of(self._group)):
             rows = self._db.all(
                 "SELECT partition, offset, metadata FROM committed WHERE grp = ? AND topic = ?",
                 group,
@@ -276,7 +277,7 @@ class LocalMember:
             self._step("produced")
             self._commit(self._group, offsets)
             self._step("group offsets sent")
-            self._commit(f"{self._group}.witness", offsets)
+            self._commit(witness_of(self._group), offsets)
             self._step("witness offsets sent")
             self._step("before log commit")
         self._over = ""

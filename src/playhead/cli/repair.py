@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: playhead plan distance")
-@click.argument("pipeline", required=False)
+@click.argument("name", required=False, metavar="[PIPELINE[@VERSION]]")
 @shared
-def plan(settings: Globals, pipeline: str | None) -> None:
+def plan(settings: Globals, name: str | None) -> None:
     """Say what replays would do, and why; touches nothing.
 
     Exit 3 when there is nothing to do but what is refused.
@@ -28,7 +28,7 @@ def plan(settings: Globals, pipeline: str | None) -> None:
     from playhead.render import as_json
     from playhead.render_look import survey_content, surveyed
 
-    found = op(settings.project(), pipeline)
+    found = op(settings.project(), name)
     if settings.json:
         refused = [
             {"subject": r.subject, "reason": r.reason, "cure": r.cure} for r in found.refused

@@ -20,6 +20,7 @@ from playhead.core.naming import (
     checked_name,
     checked_topic,
     function_name,
+    witness_of,
 )
 from playhead.core.schema import key_of, schema_of
 from playhead.errors import DeclarationError
@@ -354,7 +355,7 @@ class App:
             for topic in version.topics:
                 owner = f"topic {topic.name}, version {version.label}"
                 topics.append((topic.physical(version.label), owner))
-            groups += [(version.group, version.name), (f"{version.group}.witness", version.name)]
+            groups += [(version.group, version.name), (witness_of(version.group), version.name)]
             for table in version.tables:
                 owner = owners.setdefault(table.name, version.pipeline)
                 if owner != version.pipeline:

@@ -16,6 +16,7 @@ from playhead.errors import DeclarationError
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 NAME_MAX, LABEL_MAX, PHYSICAL_MAX, TOPIC_MAX = 40, 20, 63, 249
+WITNESS = ".witness"
 _CHOICES = {
     "per": ("frame", "row"),
     "start": ("earliest", "latest"),
@@ -60,6 +61,11 @@ def check_groups(topics: Iterable[str], groups: Iterable[tuple[str, str]]) -> No
                     f"group {group} ({owner}) looks like one that fills the public topic {topic}: "
                     "rename it"
                 )
+
+
+def witness_of(group: str) -> str:
+    """Return the group whose offsets witness what a group's producer has committed."""
+    return group + WITNESS
 
 
 def check_public(on_promote: str, keys: tuple[str, ...], where: str) -> None:

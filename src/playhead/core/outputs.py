@@ -25,7 +25,15 @@ from playhead.core.codec import (
 )
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.offsets import TopicPartition
-from playhead.core.records import Origins, Outgoing, Records, partition_of
+from playhead.core.records import (
+    GENERATION,
+    PIPELINE,
+    VERSION,
+    Origins,
+    Outgoing,
+    Records,
+    partition_of,
+)
 from playhead.core.schema import Column, Schema
 from playhead.errors import FunctionFailed
 
@@ -304,9 +312,9 @@ def outgoing_of(
         out.keys = _of_inputs(records.offsets, records.keys, offsets)
         out.partitions = [records.source.partition % target.partitions] * len(offsets)
     out.timestamps_ms = _of_inputs(records.offsets, records.timestamps_ms, offsets)
-    pipeline = ("playhead-pipeline", version.pipeline.encode())
-    label = ("playhead-version", version.label.encode())
-    number = ("playhead-generation", b"%d" % generation)
+    pipeline = (PIPELINE, version.pipeline.encode())
+    label = (VERSION, version.label.encode())
+    number = (GENERATION, b"%d" % generation)
     out.headers = Origins((pipeline, label, number), records.source, offsets)
     return out
 

@@ -10,7 +10,14 @@ from typing import cast, overload
 from playhead.core.offsets import TopicPartition
 
 Headers = tuple[tuple[str, bytes], ...]
-SOURCE = "playhead-source"
+PIPELINE, VERSION, GENERATION, SOURCE, EPOCH = (
+    "playhead-pipeline",
+    "playhead-version",
+    "playhead-generation",
+    "playhead-source",
+    "playhead-epoch",
+)
+"""Names of the headers that say what made a record; the last one on public topics alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,20 @@ from playhead.core.ends import Topic
 from playhead.core.epochs import Epoch
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.outputs import Target
-from playhead.core.records import Headers, Outgoing, Records, partition_of
+from playhead.core.records import (
+    EPOCH,
+    PIPELINE,
+    VERSION,
+    Headers,
+    Outgoing,
+    Records,
+    partition_of,
+)
 from playhead.core.slots import Slots
 from playhead.engine.call import Outcome
 from playhead.engine.reading import CHUNK_RECORDS, read_all, whole_topic
 from playhead.engine.upstream import Origin, origin, superseded
 from playhead.ports import Log, Reader, Store
-
-EPOCH = "playhead-epoch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ def _last(
     name = epoch.of.pipeline.encode()
     for records in whole_topic(log, topic, dict.fromkeys(partitions, 0)):
         keep_alive()
-        _fold(found, records, lambda headers: dict(headers).get("playhead-pipeline") == name)
+        _fold(found, records, lambda headers: dict(headers).get(PIPELINE) == name)
     return found
 
 
@@ -168,7 +174,7 @@ def _fold(found: dict[bytes, _Last], records: Records, counts: Callable[[Headers
 
 def _renamed(headers: Headers, epoch: Epoch) -> Headers:
     """Return the headers of a tombstone: it is this version that has no such key."""
-    said = dict(headers) | {"playhead-version": epoch.of.version.encode()}
+    said = dict(headers) | {VERSION: epoch.of.version.encode()}
     return tuple((name, value) for name, value in said.items() if name != EPOCH)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from playhead.core.lineage import Upstream, owner
-from playhead.core.records import Headers, Records
+from playhead.core.records import GENERATION, PIPELINE, SOURCE, VERSION, Headers, Records
 from playhead.core.slots import Slots
 from playhead.engine.task import Task
 from playhead.errors import Refused
@@ -89,11 +89,11 @@ class Origin:
 def origin(headers: Headers) -> Origin | None:
     """Return what a record of a pipeline of the app says of itself; None: it is none."""
     named = dict(headers)
-    source = _SOURCE.search(named.get("playhead-source", b""))
-    generation = named.get("playhead-generation", b"")
+    source = _SOURCE.search(named.get(SOURCE, b""))
+    generation = named.get(GENERATION, b"")
     if source is None or not generation.isdigit():
         return None
-    pipeline, label = named.get("playhead-pipeline", b""), named.get("playhead-version", b"")
+    pipeline, label = named.get(PIPELINE, b""), named.get(VERSION, b"")
     writer = f"{pipeline.decode()}@{label.decode()}[{int(source[1])}]"
     return Origin(writer, int(source[2]), int(generation))
 

@@ -22,7 +22,7 @@ from playhead.project import Project
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Link:
     """A shadow of a reader, behind the shadow that writes what it reads.
 
     Attributes:
@@ -45,9 +45,9 @@ class Stage:
 
 @dataclass(slots=True)
 class Chain:
-    """The stages behind one shadow, each after those that it reads, and why one is missing."""
+    """The links behind one shadow, each after those that it reads, and why one is missing."""
 
-    stages: list[Stage] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -86,9 +86,9 @@ def chain(known: Known, name: str) -> Chain:
             )
             continue
         topic = source.physical(feeding[0].label)
-        stage = Stage(_version(known, reader, root, topic), topic, feeding[0].name, live)
-        found.stages.append(stage)
-        feeds[pipeline.name] = stage.version
+        link = Link(_version(known, reader, root, topic), topic, feeding[0].name, live)
+        found.links.append(link)
+        feeds[pipeline.name] = link.version
     return found
 
 
@@ -100,11 +100,11 @@ def promotion(known: Known, base: VersionRow, name: str) -> tuple[Promotion, lis
         Refused: Pipelines read each other in a circle.
     """
     found = chain(known, name)
-    stages = {stage.name: known.rows.get(stage.name) for stage in found.stages}
+    rows = {link.name: known.rows.get(link.name) for link in found.links}
     behind = tuple(
-        (stage.name, stage.base.name)
-        for stage in found.stages
-        if (row := stages[stage.name]) is None or row.stage != "live"
+        (link.name, link.base.name)
+        for link in found.links
+        if (row := rows[link.name]) is None or row.stage != "live"
     )
     return Promotion(name, base.name, behind), found.refused
 
@@ -126,7 +126,7 @@ def _version(known: Known, reader: Version, root: Version, topic: str) -> Versio
 def planned(
     known: Known, project: Project, where: tuple[Log, Store], name: str, first: Plan
 ) -> Plan:
-    """Return the plan of a version with what its replay does to the stages behind it.
+    """Return the plan of a version with what its replay does to the links behind it.
 
     Args:
         known: The catalog and the module.
@@ -142,44 +142,42 @@ def planned(
     steps, refused = list(first.steps), list(found.refused)
     begun = {s.version for s in first.steps}
     anew = {s.version for s in first.steps if isinstance(s, Anew)}
-    for stage in found.stages:
-        refused += _too_long(stage)
-        row = known.rows.get(stage.name)
+    for link in found.links:
+        refused += _too_long(link)
+        row = known.rows.get(link.name)
         if row is not None and row.stage == "live":
             continue
-        before = _before(known, project, store, stage, anew)
+        before = _before(known, project, store, link, anew)
         anew |= {s.version for s in before if isinstance(s, Anew)}
-        if before or stage.after in begun or not _at_the_end(log, store, stage):
-            steps += [*before, Behind(stage.name, stage.topic, stage.after)]
-            begun.add(stage.name)
+        if before or link.after in begun or not _at_the_end(log, store, link):
+            steps += [*before, Behind(link.name, link.topic, link.after)]
+            begun.add(link.name)
     return Plan(tuple(steps), (*first.refused, *refused), (*first.remarks, *found.remarks))
 
 
-def _before(
-    known: Known, project: Project, store: Store, stage: Stage, anew: set[str]
-) -> list[Step]:
-    """Return what has to be done before a stage can read on."""
-    row = known.rows.get(stage.name)
-    version = stage.version
+def _before(known: Known, project: Project, store: Store, link: Link, anew: set[str]) -> list[Step]:
+    """Return what has to be done before a link can read on."""
+    row = known.rows.get(link.name)
+    version = link.version
     if row is None:
         tables = tuple(t.physical(version.label) for t in version.tables)
         topics = tuple(t.physical(version.label) for t in version.topics)
-        return [Record(stage.name, version.group, tables, topics)]
-    steps: list[Step] = [Revive(stage.name)] if row.stage == "retired" else []
+        return [Record(link.name, version.group, tables, topics)]
+    steps: list[Step] = [Revive(link.name)] if row.stage == "retired" else []
     if versions.changed_code(row, version, project):
-        steps.append(Anew(stage.name))
-    elif stage.after in anew or _superseded(store, stage):
-        steps.append(Anew(stage.name, f"{stage.after} began anew"))
+        steps.append(Anew(link.name))
+    elif link.after in anew or _superseded(store, link):
+        steps.append(Anew(link.name, f"{link.after} began anew"))
     return steps
 
 
-def _superseded(store: Store, stage: Stage) -> bool:
-    """Say whether what writes a stage's source has begun a generation that the stage knows not."""
+def _superseded(store: Store, link: Link) -> bool:
+    """Say whether what writes a link's source has begun a generation that the link knows not."""
     now = {
-        f"{stage.after}[{partition}]": history[-1].number
-        for partition, history in store.ledger.generations(stage.after).items()
+        f"{link.after}[{partition}]": history[-1].number
+        for partition, history in store.ledger.generations(link.after).items()
     }
-    for history in store.ledger.generations(stage.name).values():
+    for history in store.ledger.generations(link.name).values():
         seen: Mapping[str, object] = history[-1].upstream
         for writer, number in now.items():
             known = history[-1].upstream.get(writer, ())
@@ -188,20 +186,20 @@ def _superseded(store: Store, stage: Stage) -> bool:
     return False
 
 
-def _at_the_end(log: Log, store: Store, stage: Stage) -> bool:
-    if log.topic(stage.topic) is None:
+def _at_the_end(log: Log, store: Store, link: Link) -> bool:
+    if log.topic(link.topic) is None:
         return False
-    at = positions(store.ledger.standings(stage.name))
-    return all(at.get(p) == held.end for p, held in log.retained(stage.topic).items())
+    at = positions(store.ledger.standings(link.name))
+    return all(at.get(p) == held.end for p, held in log.retained(link.topic).items())
 
 
-def _too_long(stage: Stage) -> list[Refusal]:
-    label = stage.version.label
-    tables = [t.physical(label) for t in stage.version.tables]
-    topics = [t.physical(label) for t in stage.version.topics]
+def _too_long(link: Link) -> list[Refusal]:
+    label = link.version.label
+    tables = [t.physical(label) for t in link.version.tables]
+    topics = [t.physical(label) for t in link.version.topics]
     long = [n for n in tables if len(n.encode()) > PHYSICAL_MAX]
     long += [n for n in topics if len(n) > TOPIC_MAX]
     return [
-        Refusal(stage.name, f"{name} would be too long a name", "Give the versions shorter labels.")
+        Refusal(link.name, f"{name} would be too long a name", "Give the versions shorter labels.")
         for name in long
     ]

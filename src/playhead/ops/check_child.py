@@ -20,7 +20,7 @@ import polars as pl
 
 from playhead.config import Settings
 from playhead.core.declare import Table, Version
-from playhead.core.records import Outgoing, Records
+from playhead.core.records import SOURCE, Outgoing, Records
 from playhead.core.sameness import ORIGIN
 from playhead.core.slots import Slots, encode
 from playhead.engine.call import Caller, Outcome
@@ -122,7 +122,7 @@ def _published(outgoing: Sequence[Outgoing]) -> pl.DataFrame:
     rows = []
     for out in outgoing:
         for i, headers in enumerate(out.headers):
-            place, _, offset = dict(headers)["playhead-source"].decode().rpartition("@")
+            place, _, offset = dict(headers)[SOURCE].decode().rpartition("@")
             origin = (int(place.rpartition("[")[2].rstrip("]")), int(offset))
             rows.append((*origin, out.partitions[i], out.keys[i], out.values[i]))
     schema = {**dict.fromkeys((*ORIGIN, "to"), pl.Int64), "key": pl.Binary, "value": pl.Binary}

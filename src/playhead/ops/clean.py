@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from playhead.core.naming import witness_of
 from playhead.engine.events import OnEvent, Step, listener
 from playhead.engine.leases import LeaseKeeper, runner, worker_lease
 from playhead.errors import ConfigError, Refused
@@ -128,7 +129,7 @@ def _removal(row: VersionRow, rows: Iterable[VersionRow]) -> Removal:
         stage=row.stage,
         tables=tuple(t.physical for t in row.tables),
         topics=tuple(topic for _, topic in row.topics if topic not in theirs),
-        groups=() if row.group in groups else (row.group, f"{row.group}.witness"),
+        groups=() if row.group in groups else (row.group, witness_of(row.group)),
     )
 
 

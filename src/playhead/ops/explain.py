@@ -13,7 +13,7 @@ from playhead.core.codec import TOMBSTONE, Decoder
 from playhead.core.declare import Table
 from playhead.core.lineage import Generation, Span, spans
 from playhead.core.offsets import OffsetRange, TopicPartition, record_place
-from playhead.core.records import Records
+from playhead.core.records import PIPELINE, SOURCE, VERSION, Records
 from playhead.core.slots import Slots, key_columns, unpack_row
 from playhead.engine.call import Outcome
 from playhead.engine.events import OnEvent, listener
@@ -162,7 +162,7 @@ def _not_recorded(known: Known, name: str) -> list[str]:
 def _made_by(record: Records) -> Iterator[str]:
     """Say where a record that a pipeline of the app wrote comes from."""
     headers = dict(record.headers[0]) if record.headers else {}
-    names = ("playhead-pipeline", "playhead-version", "playhead-source")
+    names = (PIPELINE, VERSION, SOURCE)
     pipeline, label, source = (headers.get(n, b"").decode("utf-8", "replace") for n in names)
     if pipeline and label and source:
         yield (

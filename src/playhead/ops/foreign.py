@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from playhead.core.naming import witness_of
 from playhead.errors import Refused, StoreLost
 from playhead.ports import Log, Store, VersionRow
 
@@ -28,7 +29,7 @@ def refuse_lost_store(log: Log, store: Store, row: VersionRow) -> None:
     Raises:
         StoreLost: Its group or its witness carries checkpoints of another ledger.
     """
-    groups = (row.group, f"{row.group}.witness")
+    groups = (row.group, witness_of(row.group))
     for place, at in ((p, a) for g in groups for p, a in sorted(log.committed(g).items())):
         seen = at.checkpoint
         if seen is not None and (seen.ledger, seen.version) != (store.ledger.id, row.name):

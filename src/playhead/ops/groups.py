@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playhead.core.epochs import DIFFERENCE
+from playhead.core.naming import WITNESS
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.targets import Target, resolve
 from playhead.errors import ConfigError, LogFailed, OffsetOutOfRange, PartlyDone, Refused
@@ -106,11 +107,11 @@ def reset(
         OffsetOutOfRange: A target is outside what the log holds.
         PartlyDone: The log took some partitions and not others.
     """
-    if group.endswith(".witness"):
+    if group.endswith(WITNESS):
         raise Refused(
             f"group {group} is a witness: it records what was published",
             safe="No offset was changed.",
-            cure=f"Reset {group.removesuffix('.witness')} instead.",
+            cure=f"Reset {group.removesuffix(WITNESS)} instead.",
         )
     with closing(project.open_log()) as log:
         before = {place: c.offset for place, c in log.committed(group).items()}

@@ -20,16 +20,20 @@ from playhead.ports import Log, Store, VersionRow, positions, shown_columns
 from playhead.project import Project
 
 
-def plan(project: Project, pipeline: str | None = None) -> Plan:
+def plan(project: Project, name: str | None = None) -> Plan:
     """Return what replays would do for every declared version that is not live.
 
+    Args:
+        project: The project.
+        name: One pipeline, or one version as ``pipeline@label``; else all there are.
+
     Raises:
-        ConfigError: No such pipeline is declared.
+        ConfigError: No such pipeline or version is declared.
     """
     with closing(project.open_log()) as log, closing(project.open_store(must_exist=True)) as store:
         known = Known.read(project, store)
-        names = [pipeline] if pipeline else list(known.app.pipelines)
-        parts = [_of_pipeline(known, project, log, store, name) for name in names]
+        names = [name] if name else list(known.app.pipelines)
+        parts = [_of_pipeline(known, project, log, store, one) for one in names]
         found = Plan(
             tuple(step for part in parts for step in part.steps),
             tuple(refusal for part in parts for refusal in part.refused),
@@ -43,26 +47,30 @@ def plan(project: Project, pipeline: str | None = None) -> Plan:
 
 
 def _of_pipeline(known: Known, project: Project, log: Log, store: Store, name: str) -> Plan:
-    pipeline = known.pipeline(name)
-    live = known.live(name)
+    only = known.version(name) if "@" in name else None
+    pipeline = known.pipeline(name.partition("@")[0])
+    live = known.live(pipeline.name)
     if live is None:
-        return Plan(refused=(Refusal(name, "nothing is live", "playhead run first."),))
+        return Plan(refused=(Refusal(pipeline.name, "nothing is live", "playhead run first."),))
     declared = known.declared(live.name)
     refused: list[Refusal] = []
     if declared is None:
-        cure = f"Keep it, and add the new one with @{name}.version."
+        cure = f"Keep it, and add the new one with @{pipeline.name}.version."
         refused.append(Refusal(live.name, "is live but not declared here", cure))
     elif versions.changed_code(live, declared, project):
-        cure = f"Restore it, or give it a new label with @{name}.version."
+        cure = f"Restore it, or give it a new label with @{pipeline.name}.version."
         refused.append(Refusal(live.name, "its code has changed under the live label", cure))
     steps: list[Step] = []
     remarks: list[str] = []
     promotions: list[Promotion] = []
-    for version in pipeline.versions.values():
+    for version in pipeline.versions.values() if only is None else (only,):
         row = known.rows.get(version.name)
         if row is not None:
             remarks += _other_libraries(row, environment(version, project.root))
-        if version.name == live.name or (row is not None and row.stage == "retired"):
+        if version.name == live.name and only is not None:
+            remarks.append(f"{live.name} is live: there is nothing to replay")
+        retired = row is not None and row.stage == "retired"
+        if version.name == live.name or (retired and only is None):
             continue  # a retired one comes back by rollback, or by a replay that names it
         part = of_chain(known, project, (log, store), version)
         remarks += epochs.remarks(version)

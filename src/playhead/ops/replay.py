@@ -167,7 +167,7 @@ def compared(
 def _replay(job: _Job, name: str) -> list[Replayed]:
     planned = _planned(job, name)
     run, bound = _intent(job, name, planned)
-    behind = [s.name for s in chains.chain(Known.read(job.project, job.store), name).stages]
+    behind = [s.name for s in chains.chain(Known.read(job.project, job.store), name).links]
     results: dict[str, Replayed] = {}
     equal: dict[int, bool] | None = None
     begun = time.monotonic()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from playhead.core.naming import witness_of
 from playhead.core.offsets import TopicPartition
 from playhead.core.targets import Target
 from playhead.engine.events import OnEvent, listener
@@ -236,7 +237,7 @@ def _committed(log: Log, row: VersionRow) -> dict[TopicPartition, int]:
 
     Only what the version itself committed counts, for this store or for another one.
     """
-    found = [log.committed(group) for group in (f"{row.group}.witness", row.group)]
+    found = [log.committed(group) for group in (witness_of(row.group), row.group)]
     seen = [c.checkpoint for group in found for c in group.values() if c.checkpoint is not None]
     if not any(checkpoint.version == row.name for checkpoint in seen):
         return {}

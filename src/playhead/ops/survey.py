@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from playhead.core import verdicts
+from playhead.core.naming import witness_of
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.plan import Plan, Replay, Survey
 from playhead.core.records import Records
@@ -128,7 +129,7 @@ class Surveyor:
         live = self._known.live(pipeline)
         topics = {name for pair in (live.topics if live else ()) for name in pair}
         ours = {row.group for row in self._known.rows.values()}
-        ours |= {f"{group}.witness" for group in ours}
+        ours |= {witness_of(group) for group in ours}
         held = {t: self._held(t) for t in topics}
         found = []
         for group in [g for g in self._log.groups() if g not in ours][:GROUPS_MAX]:

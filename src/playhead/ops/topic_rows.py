@@ -10,7 +10,7 @@ import polars as pl
 from playhead.core.codec import Decoder
 from playhead.core.declare import Topic
 from playhead.core.lineage import owner
-from playhead.core.records import Headers
+from playhead.core.records import GENERATION, PIPELINE, SOURCE, VERSION, Headers
 from playhead.core.schema import Column, Kind, Schema
 from playhead.engine.call import Caller
 from playhead.engine.reading import whole_topic
@@ -60,15 +60,15 @@ class Writer:
     def source(self, headers: Headers) -> tuple[int, int] | None:
         """Return partition and offset of the input; None: not its record, or superseded."""
         named = dict(headers)
-        if named.get("playhead-pipeline") != self._pipeline:
+        if named.get(PIPELINE) != self._pipeline:
             return None
-        if named.get("playhead-version") != self._label:
+        if named.get(VERSION) != self._label:
             return None
-        found = _SOURCE.search(named.get("playhead-source", b""))
+        found = _SOURCE.search(named.get(SOURCE, b""))
         if found is None:
             return None
         partition, offset = int(found[1]), int(found[2])
-        generation = int(named.get("playhead-generation", b"0"))
+        generation = int(named.get(GENERATION, b"0"))
         if generation < owner(self._starts.get(partition, ()), offset):
             return None
         return partition, offset
