@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from servers import KafkaServer  # noqa: E402  a script finds its neighbours itself
 
 BROKER = ("-Xmx1g", "-XX:+UseG1GC")
+PLAYHEAD = str(Path(sys.executable).parent / "playhead")
 FEW = 1_000
 QUICK = {"both": 0.4, "table": 0.5}  # wide margins: short runs on a machine that may be busy
 
@@ -115,49 +116,65 @@ class Peer:
             yield spent
 
 
+class Project:
+    """A project in a folder, with one of the modules in ``project/``."""
+
+    def __init__(self, folder: Path, log: str, module: str, **told: str) -> None:
+        """Write it; ``told`` is what the module finds as ``BENCH_…`` in the environment."""
+        folder.mkdir()
+        self.folder = folder
+        shutil.copy(HERE / "project" / f"{module}.py", folder)
+        (folder / "playhead.toml").write_text(f'app = "{module}:app"\nlog = "{log}"\n')
+        self.environment = {f"BENCH_{name.upper()}": value for name, value in told.items()}
+
+    def spend(self, *words: str) -> Spent:
+        """Run a command; return what it took."""
+        return spend([PLAYHEAD, *words], self.folder, self.environment)
+
+    def store(self) -> sqlite3.Connection:
+        """Open the store, to look at a table."""
+        return sqlite3.connect(self.folder / ".playhead/store.db", timeout=10)
+
+
 class Playhead:
     """`playhead replay` of a version beside a live one that has read everything."""
 
-    def __init__(
-        self, module: str, job: str, *, topic: str | None = None, settings: str = "", jobs: str = ""
-    ) -> None:
+    def __init__(self, module: str, job: str, *, topic: str | None = None) -> None:
         """Measure one pipeline of a module in ``project/``."""
         self._module, self._job, self._topic = module, job, topic
-        self._settings, self._jobs = settings, jobs or job
 
     def run(self, place: Place, times: int, *, checked: bool = False) -> Iterator[Spent]:
         """Run live to the end once, and then replay so many versions."""
-        folder = place.folder / "project"
-        folder.mkdir()
-        shutil.copy(HERE / "project" / f"{self._module}.py", folder)
-        (folder / "playhead.toml").write_text(
-            f'app = "{self._module}:app"\nlog = "kafka://{place.bootstrap}"\n{self._settings}'
-        )
         suffix = f"_{place.word}".replace("-", "_")
-        environment = {
-            "BENCH_SOURCE": place.source,
-            "BENCH_SUFFIX": suffix,
-            "BENCH_TIMES": str(times),
-            "BENCH_JOBS": self._jobs,
-        }
-        playhead = str(Path(sys.executable).parent / "playhead")
-        spend([playhead, "run", "--until-caught-up", "-q"], folder, environment)
+        project = Project(
+            place.folder / "project",
+            f"kafka://{place.bootstrap}",
+            self._module,
+            source=place.source,
+            suffix=suffix,
+            times=str(times),
+            jobs=self._job,
+        )
+        project.spend("run", "--until-caught-up", "-q")
         topic = f"{self._topic}{suffix}" if self._topic else None
         for i in range(times):
             version = f"{self._job}{suffix}@r{i}"
-            spent = spend([playhead, "replay", version, "-q"], folder, environment)
+            spent = project.spend("replay", version, "-q")
             if checked and topic and self._job != "copy":
                 check(place.bootstrap, f"{topic}.r{i}", place.history)
             if checked and self._job != "copy":
-                file = sqlite3.connect(folder / ".playhead/store.db")
-                rows = file.execute(f"SELECT track_id, distance FROM {self._job}__r{i}").fetchall()
+                rows = (
+                    project.store()
+                    .execute(f"SELECT track_id, distance FROM {self._job}__r{i}")
+                    .fetchall()
+                )
                 check_table(rows, place.history)
             if topic:
                 delete(place.bootstrap, f"{topic}.r{i}")
             yield spent
         if topic:
             delete(place.bootstrap, f"{topic}.v")
-        shutil.rmtree(folder)
+        shutil.rmtree(project.folder)
 
 
 def _python(file: str, *more: str) -> Callable[[Place], list[str]]:

@@ -22,39 +22,24 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bench import CACHE, HERE, broker, spend
+from bench import CACHE, FEW, PLAYHEAD, Project, Spent, broker
 from confluent_kafka import Producer
 from history import PARTITIONS, TIME, History, create, write
 
-PLAYHEAD = str(Path(sys.executable).parent / "playhead")
 MANY = 1_000_000
 LIVE_S, PER_S = 30, 1_000
 
 
-class Project:
-    """A project in a folder, with the benchmark's module."""
+def project_in(folder: Path, log: str, source: str, times: int = 2) -> Project:
+    """Write a project with the job that goes to a table alone."""
+    suffix = f"_{source}".replace("-", "_")
+    told = {"source": source, "jobs": "alone", "times": str(times), "suffix": suffix}
+    return Project(folder, log, "bench", **told)
 
-    def __init__(self, folder: Path, log: str, source: str, jobs: str, times: int = 2) -> None:
-        """Write it."""
-        folder.mkdir()
-        self.folder = folder
-        (folder / "bench.py").write_text((HERE / "project/bench.py").read_text())
-        (folder / "playhead.toml").write_text(f'app = "bench:app"\nlog = "{log}"\n')
-        self.environment = {
-            "BENCH_SOURCE": source,
-            "BENCH_JOBS": jobs,
-            "BENCH_TIMES": str(times),
-            "BENCH_SUFFIX": f"_{source}".replace("-", "_"),
-        }
-        self.suffix = self.environment["BENCH_SUFFIX"]
 
-    def spend(self, *words: str):
-        """Run a command; return what it took."""
-        return spend([PLAYHEAD, *words], self.folder, self.environment)
-
-    def table(self, name: str) -> sqlite3.Connection:
-        """Open the store, to look at a table."""
-        return sqlite3.connect(self.folder / ".playhead/store.db", timeout=10)
+def alone(project: Project) -> str:
+    """Return the name of its pipeline."""
+    return f"alone{project.environment['BENCH_SUFFIX']}"
 
 
 def jsonl(path: Path, history: History) -> None:
@@ -78,16 +63,16 @@ def growth(scratch: Path, large: bool) -> Iterator[tuple[str, float, str]]:
         cases.insert(1, ("40 M records", 40_000_000, 1_000))
     with broker() as bootstrap:
         write(bootstrap, "few", History(1_000, 1_000))
-        empty = Project(scratch / "few", f"kafka://{bootstrap}", "few", "alone", 1)
+        empty = project_in(scratch / "few", f"kafka://{bootstrap}", "few", 1)
         empty.spend("run", "--until-caught-up", "-q")
-        start = empty.spend("replay", f"alone{empty.suffix}@r0", "-q")
+        start = empty.spend("replay", f"{alone(empty)}@r0", "-q")
         yield "memory of a replay of 1,000 records", start.peak_mb, "MB"
         for i, (name, records, keys) in enumerate(cases):
             source = f"grown-{i}"
             write(bootstrap, source, History(records, keys))
-            project = Project(scratch / source, f"kafka://{bootstrap}", source, "alone", 1)
+            project = project_in(scratch / source, f"kafka://{bootstrap}", source, 1)
             project.spend("run", "--until-caught-up", "-q")
-            spent = project.spend("replay", f"alone{project.suffix}@r0", "-q")
+            spent = project.spend("replay", f"{alone(project)}@r0", "-q")
             yield f"{name}: memory", spent.peak_mb, "MB"
             yield f"{name}: rate", records / (spent.wall_s - start.wall_s), "records/s"
             yield f"{name}: CPU", (spent.cpu_s - start.cpu_s) / records * 1e6, "s per M records"
@@ -121,11 +106,11 @@ def latency(project: Project, append) -> dict[str, list[float]]:
     total = LIVE_S * PER_S
 
     def watch() -> None:
-        with closing(project.table("")) as store:
+        with closing(project.store()) as store:
             while len(seen) < total:
                 (at,) = store.execute(
                     f"SELECT coalesce(max(next), 0) FROM playhead__cursor WHERE version = "
-                    f"'alone{project.suffix}@v'"
+                    f"'{alone(project)}@v'"
                 ).fetchone()
                 now = time.perf_counter()
                 seen.extend([now] * (at - len(seen)))
@@ -148,7 +133,7 @@ def live(scratch: Path) -> Iterator[tuple[str, float, str]]:
     value = '{{"id":{0},"latitude":1.5,"longitude":{0}e-5,"track_id":{1},"time":"x"}}'
     with broker() as bootstrap:
         create(bootstrap, "live", partitions=1)
-        project = Project(scratch / "live", f"kafka://{bootstrap}", "live", "alone", 0)
+        project = project_in(scratch / "live", f"kafka://{bootstrap}", "live", 0)
         producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "acks": "all"})
 
         def to_kafka(i: int, sent: list[float]) -> None:
@@ -162,7 +147,7 @@ def live(scratch: Path) -> Iterator[tuple[str, float, str]]:
     from playhead.adapters.local_log import LocalLog
     from playhead.core.records import Outgoing
 
-    project = Project(scratch / "lived", "local:.playhead/log.db", "lived", "alone", 0)
+    project = project_in(scratch / "lived", "local:.playhead/log.db", "lived", 0)
     with closing(LocalLog(project.folder / ".playhead/log.db")) as log:
         log.create_topic("lived", 1, {})
         appender = log.appender("bench")
@@ -191,7 +176,7 @@ def wait_for(project: Project) -> None:
     """Wait until live has begun."""
     for _ in range(300):
         try:
-            with closing(project.table("")) as store:
+            with closing(project.store()) as store:
                 if store.execute("SELECT count(*) FROM playhead__cursor").fetchone()[0]:
                     return
         except sqlite3.Error:
@@ -211,47 +196,59 @@ def shown(log: str, waits: list[float]) -> Iterator[tuple[str, float, str]]:
 
 
 def local(scratch: Path) -> Iterator[tuple[str, float, str]]:
-    """The local log: ingest, and replay to a table; then a million keys."""
-    for name, history in (("few", History(MANY, 1_000)), ("keys", History(MANY, MANY))):
-        project = Project(scratch / f"local-{name}", "local:.playhead/log.db", "points", "alone", 2)
-        jsonl(project.folder / "points.jsonl", history)
-        spent = project.spend(
-            "ingest", "points.jsonl", "--topic", "points", "--partitions", str(PARTITIONS), "-q"
-        )
-        if name == "few":
-            yield "local log: ingest", MANY / spent.wall_s, "records/s"
-        project.spend("run", "--until-caught-up", "-q")
-        spent = project.spend("replay", f"alone{project.suffix}@r0", "-q")
-        if name == "few":
-            yield "local log: replay to a table", MANY / spent.wall_s, "records/s"
-            continue
-        with closing(project.table("")) as store:
-            (keys,) = store.execute("SELECT count(*) FROM alone").fetchone()
-        yield "keys of what follows", keys, "keys"
-        yield "diff", project.spend("diff", f"alone{project.suffix}", "-q").wall_s, "s"
-        (project.folder / "warehouse.duckdb").unlink()
-        yield "mirror", project.spend("query", "SELECT 1", "-q").wall_s, "s"
-        done = subprocess.run(
-            [PLAYHEAD, "promote", f"alone{project.suffix}@r0", "-o", "json"],
-            cwd=project.folder,
-            env={**os.environ, **project.environment},
-            capture_output=True,
-            check=True,
-        )
-        yield "promote: live stood still", json.loads(done.stdout)["paused_s"], "s"
+    """The local log: ingest, and replay to a table, net of what it takes to start."""
+    took = {}
+    for records in (FEW, MANY):
+        project, ingested = ingest(scratch / f"local-{records}", History(records, 1_000))
+        replayed = project.spend("replay", f"{alone(project)}@r0", "-q")
+        took[records] = ingested.wall_s, replayed.wall_s
+    for what, few, many in zip(("ingest", "replay to a table"), *took.values(), strict=True):
+        yield f"local log: {what}", (MANY - FEW) / (many - few), "records/s"
+
+
+def keys(scratch: Path) -> Iterator[tuple[str, float, str]]:
+    """Diff, mirror and promotion of nearly a million keys."""
+    project, _ = ingest(scratch / "keys", History(3 * MANY, MANY))
+    project.spend("replay", f"{alone(project)}@r0", "-q")
+    with closing(project.store()) as store:
+        yield "keys", store.execute("SELECT count(*) FROM alone").fetchone()[0], "keys"
+    yield "diff of them", project.spend("diff", alone(project), "-q").wall_s, "s"
+    (project.folder / "warehouse.duckdb").unlink()
+    yield "mirror of them, built anew", project.spend("query", "SELECT 1", "-q").wall_s, "s"
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [PLAYHEAD, "promote", f"{alone(project)}@r0", "-o", "json"],
+        cwd=project.folder,
+        env={**os.environ, **project.environment},
+        capture_output=True,
+        check=True,
+    )
+    yield "promote, with diff and mirror", time.perf_counter() - begun, "s"
+    yield "promote: live stood still", json.loads(done.stdout)["paused_s"], "s"
+
+
+def ingest(folder: Path, history: History) -> tuple[Project, Spent]:
+    """Put a history into a local log, and run live; return what the ingest took."""
+    project = project_in(folder, "local:.playhead/log.db", "points", 2)
+    jsonl(project.folder / "points.jsonl", history)
+    words = ("points.jsonl", "--topic", "points", "--partitions", str(PARTITIONS), "-q")
+    spent = project.spend("ingest", *words)
+    project.spend("run", "--until-caught-up", "-q")
+    return project, spent
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--only", default="local,live,growth")
+    parser.add_argument("--only", default="local,keys,live,growth")
     parser.add_argument("--out", type=Path, default=CACHE / "own.jsonl")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="playhead-own-") as folder, args.out.open("w") as out:
         scratch = Path(folder)
         parts = {
             "local": lambda: local(scratch),
+            "keys": lambda: keys(scratch),
             "live": lambda: live(scratch),
             "growth": lambda: growth(scratch, args.large),
         }

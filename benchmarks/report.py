@@ -124,14 +124,6 @@ def own(found: list[dict]) -> list[str]:
     return [*lines, ""]
 
 
-def processor() -> str:
-    """Return what the processor calls itself."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
 def main() -> None:
     """Write page and picture."""
     found = rows("bench.jsonl")
@@ -144,7 +136,6 @@ def main() -> None:
             partitions=found[0]["partitions"],
             kafka="4.1.0",
             cores=os.cpu_count(),
-            cpu=processor(),
             python=platform.python_version(),
             day=time.strftime("%Y-%m-%d", time.gmtime()),
             playhead=version("playhead"),

@@ -48,7 +48,7 @@ class Settings:
     store: str = field(default="sqlite:.playhead/store.db", repr=False)
     mirror: str = "warehouse.duckdb"
     kafka: Mapping[str, str] = field(default_factory=dict)
-    batch_records: int = 50_000
+    batch_records: int = 100_000
     overlap_records: int = 10_000
     rules: Rules = field(default_factory=Rules)
 

@@ -249,6 +249,21 @@ def test_an_epoch_shows_what_its_version_had_made_beyond_where_live_stood(
     assert of_epoch(trip, 3) == [(0, offset) for offset in range(300, 681)]
 
 
+def test_what_a_version_makes_up_for_was_shown_by_the_one_before(make_trip: MakeTrip) -> None:
+    trip = make_trip("local", 1)
+    declare(trip, on_promote="none")
+    ready(trip)
+    trip.ok("promote", "distance@km")
+    trip.ingest_again()
+    trip.run()
+    trip.ok("rollback", "distance", "--now")  # miles has not seen what came since
+    trip.ingest_again()
+    trip.run()
+    assert of_epoch(trip, 2) == [(0, offset) for offset in range(681, 2 * 681)]
+    assert of_epoch(trip, 3) == [(0, offset) for offset in range(2 * 681, 3 * 681)]
+    in_order(trip)
+
+
 def test_what_the_publisher_has_not_said_yet_is_not_said_after_an_append(
     make_trip: MakeTrip,
 ) -> None:

@@ -93,11 +93,15 @@ class Victim:
         expected = self.site.expected()
         expected["topic"] = once(expected["topic"])
         assert self.site.found() == expected
+        figures.count("random kills", f"{what}: kills", self.kills)
+
+    def judged(self, what: str) -> None:
+        """Tell how many kills interrupted an open batch: at least a third."""
         share = f"{self.interrupted} of {self.kills} kills interrupted an open batch"
         print(f"{what}: {share}, {self.lost} after it was published")
-        figures.count("random kills", f"{what}: kills", self.kills)
         figures.count("random kills", f"{what}: interrupted an open batch", self.interrupted)
         figures.count("random kills", f"{what}: published and not stored", self.lost)
+        assert self.interrupted * 3 >= self.kills
 
 
 def _kill(worker: Command) -> None:
@@ -117,7 +121,7 @@ def test_kills_leave_no_trace_on_the_local_log(
     for _ in range(victim.kills):
         victim.kill(chance)
     victim.finish(f"local log, {store}")
-    assert victim.interrupted * 3 >= victim.kills
+    victim.judged(f"local log, {store}")
 
 
 @pytest.mark.timeout(1200)
@@ -128,7 +132,7 @@ def test_kills_leave_no_trace_on_kafka(tmp_path: Path, kafka: KafkaServer) -> No
     for _ in range(victim.kills):
         victim.kill(chance)
     victim.finish("kafka, sqlite")
-    assert victim.interrupted * 3 >= victim.kills
+    victim.judged("kafka, sqlite")
 
 
 if figures.LONG:  # in `make test` one kill is enough: tests/crash/test_away.py

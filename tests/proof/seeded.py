@@ -115,7 +115,7 @@ BUGS = (
     Bug(
         "no witness",
         "adapters/local_session.py",
-        (('            self._commit(f"{self._group}.witness", offsets)\n', ""),),
+        (("            self._commit(witness_of(self._group), offsets)\n", ""),),
         f"{TABLE}[3-3]",
     ),
     Bug(
@@ -160,7 +160,7 @@ BUGS = (
         "forward what lies before the swap",
         "engine/publisher.py",
         (("(found.offset >= begins) == late", "(late or found.offset >= begins) == late"),),
-        f"{PUBLIC}a_promotion_may_leave_the_past_alone_without_gap_or_overlap[local]",
+        f"{PUBLIC}an_epoch_shows_what_its_version_had_made_beyond_where_live_stood",
     ),
     Bug(
         "forward what a rewind superseded",

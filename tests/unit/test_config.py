@@ -10,7 +10,7 @@ NAMES = {
     "log": ("kafka://somewhere:9092", "local:.playhead/log.db"),
     "store": ("sqlite:other.db", "sqlite:.playhead/store.db"),
     "mirror": ("other.duckdb", "warehouse.duckdb"),
-    "batch_records": ("17", 50_000),
+    "batch_records": ("17", 100_000),
 }
 
 

@@ -121,8 +121,12 @@ class Origins(Sequence[Headers]):
         return len(self._offsets)
 
     def __iter__(self) -> Iterator[Headers]:
+        return map(tuple, self.lists())
+
+    def lists(self) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the headers of each record as a list."""
         common, begin = self._common, self._begin
-        return ((*common, (SOURCE, b"%b%d" % (begin, o))) for o in self._offsets)
+        return ([*common, (SOURCE, b"%b%d" % (begin, o))] for o in self._offsets)
 
     @overload
     def __getitem__(self, at: int) -> Headers: ...

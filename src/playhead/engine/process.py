@@ -71,7 +71,7 @@ def _process(
         records = upstream.fresh(records, generation.upstream)
     if task.takes is not None:
         records = task.takes(records)
-    errors = {o: _line(aside[o]) for o in records.offsets if o in aside}
+    errors = {o: _line(aside[o]) for o in records.offsets if o in aside} if aside else {}
     good = records.where([o not in errors for o in records.offsets]) if errors else records
 
     def call(some: Records, state: Slots) -> Outcome:
@@ -92,7 +92,7 @@ def _process(
         delta = delta | upstream.noted(task, good, slots)
     dead = tuple(
         _dead(records, i, generation, errors[offset])
-        for i, offset in enumerate(records.offsets)
+        for i, offset in enumerate(records.offsets if errors else ())
         if offset in errors
     )
     return replace(outcome, delta=delta, dead=dead, counts=Counts(len(good), len(dead)))
