@@ -74,14 +74,31 @@ def spend(command: list[str], folder: Path, environment: dict[str, str] | None =
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_mb, ended = 0.0, 0
+        while not ended:
+            peak_mb = max(peak_mb, memory(process.pid))
+            time.sleep(0.01)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         wall = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(
             f"{' '.join(command)}\nended with {process.returncode}:\n{said.read_text()[-3000:]}"
         )
-    return Spent(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Spent(wall, usage.ru_utime + usage.ru_stime, peak_mb)
+
+
+def memory(pid: int) -> float:
+    """Return the most memory that a process has had since it began, in MB.
+
+    Not from its resource usage: a child's begins with what its parent has at the fork.
+    """
+    try:
+        said = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return 0.0
+    found = [line.split()[1] for line in said.splitlines() if line.startswith("VmHWM")]
+    return int(found[0]) / 1024 if found else 0.0
 
 
 class Peer:

@@ -61,7 +61,8 @@ def tables(found: list[dict]) -> list[str]:
         ]
         lines.append("|---|---:|---:|---:|---|")
         for row in mine:
-            cells = [cell(row["rate"], 1000), cell(row["cpu"], 1, 2), cell(row["peak"])]
+            peak = cell(row["peak"]) if "peak" in row else "not measured"
+            cells = [cell(row["rate"], 1000), cell(row["cpu"], 1, 2), peak]
             lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['guarantee']} |")
         lines.append("")
     return lines

@@ -245,11 +245,17 @@ def test_on_kafka_retention_and_a_duration_that_nobody_knows(make_trip: MakeTrip
     assert said["cure"] == f"Raise retention.ms of {trip.topic} for as long as it takes."
 
 
+def ends_of(step: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a step does; how long it will take is another estimate each time."""
+    ends = [(p["partition"], p["end_offset"]) for p in step.get("partitions", ())]
+    return step["kind"], step["version"], ends
+
+
 def test_one_version_alone_is_planned(make_trip: MakeTrip) -> None:
     trip = make_trip("local", 1)
     trip.run()
     of_pipeline, of_version = trip.json("plan", "distance"), trip.json("plan", "distance@km")
-    assert of_version["steps"] == of_pipeline["steps"]
+    assert list(map(ends_of, of_version["steps"])) == list(map(ends_of, of_pipeline["steps"]))
     assert trip.ok("plan", "distance@miles").out == (
         "distance@miles is live: there is nothing to replay\n"
     )
