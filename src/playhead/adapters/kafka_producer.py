@@ -44,7 +44,7 @@ _DEFAULTS: Mapping[str, Any] = {
 # of CONCURRENT_TRANSACTIONS, too (measured: 227 in 200 healthy transactions, EndTxn exactly 200).
 _STATISTICS_MS = 50
 _SLICE_S = 1.0
-GRACE_S = 2.0
+_GRACE_S = 2.0
 
 
 class _Broker(msgspec.Struct):
@@ -159,7 +159,7 @@ class TransactionalProducer:
             for partition, at in sorted(offsets.items())
         ]
         send = self._producer.send_offsets_to_transaction
-        if not within(lambda: send(positions, group_metadata, ASK_S), ASK_S + GRACE_S):
+        if not came_back(lambda: send(positions, group_metadata, ASK_S), ASK_S + _GRACE_S):
             # Nothing more is asked of this producer, which may still be in there. Its transaction
             # is aborted by who takes over its transactional id: the next session.
             self.open = False
@@ -257,7 +257,7 @@ class TransactionalProducer:
         self._timeouts = timeouts
 
 
-def within(call: Callable[[], object], limit_s: float) -> bool:
+def came_back(call: Callable[[], object], limit_s: float) -> bool:
     """Make a call that may never come back; say whether it did. Its errors are raised here.
 
     `rd_kafka_send_offsets_to_transaction` can block for ever, whatever time it is given, where the
