@@ -409,6 +409,25 @@ def test_a_rows_state_is_kept_per_key_within_and_across_batches():
     assert [(r["car"], r["x"]) for r in published] == [(2, 2), (3, 1)]
 
 
+def test_a_state_returned_as_the_row_is_as_it_was_at_that_row():
+    def flat(row, state):
+        state.update(car=row["car"], x=state.get("x", 0.0) + row["x"])
+        return state
+
+    def nested(row, state):
+        state.update(car=row["car"], x=[*state.get("x", []), row["x"]])
+        state["x"].sort()
+        return state
+
+    batch = cars((1, 3.0), (1, 1.0), (1, 2.0))
+    published, outcome = rows_of(flat, batch)
+    assert [r["x"] for r in published] == [3.0, 4.0, 6.0]
+    assert rows_of(flat, cars((1, 1.0), at=13), merge({}, outcome.delta))[0][0]["x"] == 7.0
+    columns = {"car": int, "x": list[float]}
+    published, _ = rows_of(nested, batch, columns=columns)
+    assert [r["x"] for r in published] == [[3.0], [1.0, 3.0], [1.0, 2.0, 3.0]]
+
+
 def test_a_row_that_raises_is_named():
     def broken(row, state):
         state["n"] = 1

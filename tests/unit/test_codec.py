@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
+from random import Random
 
 import polars as pl
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import playhead as ph
-from playhead.core.codec import PIECE, Decoder, dtype_of, encode_keys, encode_rows, kind_of
+from playhead.core.codec import (
+    PIECE,
+    Decoder,
+    dtype_of,
+    encode_keys,
+    encode_rows,
+    kind_of,
+    named_rows,
+)
 from playhead.core.offsets import TopicPartition
 from playhead.core.records import Records, murmur2, partition_of
 from playhead.core.schema import Kind, schema_of
@@ -426,3 +435,17 @@ def test_a_declared_type_survives_its_dtype(annotation):
     (declared,) = schema_of({"x": annotation}, "")
     assert isinstance(declared.kind, Kind)
     assert kind_of(dtype_of(declared.kind), "").name == declared.kind.name
+
+
+@pytest.mark.parametrize("beyond", [-1, 2**32 * 1000 + 1])
+def test_rows_are_what_polars_gives(beyond: int) -> None:
+    random = Random(7)
+    times = [0, 1, 999, 2**32 * 1000, *(random.randrange(2**32 * 1000) for _ in range(20_000))]
+    for milliseconds in (times, [*times[:9], beyond], []):
+        stamps = pl.Series(milliseconds, dtype=pl.Int64).cast(pl.Datetime("ms", "UTC"))
+        frame = pl.DataFrame(
+            {"x": range(len(stamps)), "_timestamp": stamps, "_key": [b"k"] * len(stamps)}
+        )
+        rows = list(named_rows(frame))
+        assert rows == frame.rows(named=True)
+        assert [repr(row) for row in rows] == [repr(row) for row in frame.rows(named=True)]

@@ -7,11 +7,13 @@ equal names the last counts, NaN and integers past 64 bits are errors, ``1.0`` i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from operator import attrgetter
-from typing import Annotated, Any
+from itertools import repeat
+from operator import attrgetter, truediv
+from typing import Annotated, Any, cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
@@ -23,6 +25,8 @@ from playhead.core.schema import Column, Kind, Schema
 from playhead.errors import BadRecord, DeclarationError
 
 ORIGIN = ("_partition", "_offset")
+_UTC = ZoneInfo("UTC")
+_EXACT_MS = 2**32 * 1000
 PIECE = 4_000  # records that are decoded at once: their objects fit the cache
 TOMBSTONE = "_tombstone"
 META: dict[str, pl.DataType] = {
@@ -122,8 +126,10 @@ def value_decoder(schema: Schema) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(_struct(schema)).decode
 
 
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
 CONVERT_ERRORS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 _NATIVE = (bytes, date, datetime)
+_PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 def converter(column: Column) -> Callable[[Any], Any]:
@@ -139,6 +145,17 @@ def converter(column: Column) -> Callable[[Any], Any]:
         return msgspec.to_builtins(found, builtin_types=_NATIVE)
 
     return convert
+
+
+def converted(column: Column, values: list[Any]) -> list[Any]:
+    """Return what `converter` gives for each value, all at once.
+
+    It raises one of `CONVERT_ERRORS` where one of them is of another type.
+    """
+    if not _PLAIN.issuperset(map(type, values)):
+        values = list(map(_natural, values))
+    found = msgspec.convert(values, list[_type_of(column)], builtin_types=_NATIVE)  # type: ignore[misc]
+    return msgspec.to_builtins(found, builtin_types=_NATIVE)  # type: ignore[no-any-return]
 
 
 def _natural(value: Any) -> Any:  # noqa: ANN401  any returned value
@@ -178,8 +195,7 @@ class Decoder:
             self.schema[TOMBSTONE] = pl.Boolean()
         if topic.schema is not None:
             self._row = _struct(topic.schema)
-            decoder = msgspec.json.Decoder(self._row)
-            self._decode, self._decode_lines = decoder.decode, decoder.decode_lines
+            self._decode = msgspec.json.Decoder(self._row).decode
             at = {c.name: f"f{i}" for i, c in enumerate(topic.schema)}
             self._key_fields = [at[k] for k in topic.key]
             kinds = {c.name: c for c in topic.schema}
@@ -232,7 +248,10 @@ class Decoder:
         }
 
     def _piece(self, schema: Schema, records: Records) -> dict[str, pl.Series]:
-        rows = self._at_once(records.values) or self._one_by_one(records)
+        try:
+            rows = list(map(self._decode, cast("Sequence[bytes]", records.values)))
+        except DECODE_ERRORS:
+            rows = self._one_by_one(records)
         try:
             return _columns(schema, rows)
         except (OverflowError, ValueError, pl.exceptions.PolarsError):
@@ -242,26 +261,6 @@ class Decoder:
                 except (OverflowError, ValueError, pl.exceptions.PolarsError) as error:
                     raise self._bad(records, at, self._why(records, at, error)) from error
             raise
-
-    def _at_once(self, values: Sequence[bytes | None]) -> list[Any]:
-        """Return a row a value, decoded in one call; nothing where that is not certain to be it.
-
-        Each line is one message: it begins with ``{`` and ends with ``}``, so an object that is
-        not closed would have to go on with ``}`` and then ``{``, which is no JSON, and text cannot
-        go over the end of a line. As many objects as lines are one a line, then.
-        """
-        if not values or None in values:
-            return []
-        text = b"\n".join(values)  # type: ignore[arg-type]  # there is no None
-        lines = len(values)
-        closed = text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == lines - 1
-        if not closed or text.count(b"\n") != lines - 1:
-            return []
-        try:
-            rows = self._decode_lines(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return []
-        return rows if len(rows) == lines else []
 
     def _one_by_one(self, records: Records) -> list[Any]:
         """Return a row a value; a bad one is named."""
@@ -273,7 +272,7 @@ class Decoder:
         try:
             for value in records.values:
                 rows.append(decode(value))  # noqa: PERF401  len(rows) names the bad one
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise self._bad(records, len(rows), self._why(records, len(rows), error)) from error
         return rows
 
@@ -317,6 +316,24 @@ def _series(kind: Kind, values: list[Any]) -> pl.Series:
     elif kind.name in {"list", "dict"}:
         values = [_plain(msgspec.to_builtins(v, builtin_types=_NATIVE)) for v in values]
     return pl.Series(values, dtype=dtype_of(kind))
+
+
+def named_rows(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Return each row of a decoded frame as a dict of its own.
+
+    ``_timestamp`` is what takes polars the longest, so it is made here: exact, as long as half of
+    what a float of its seconds can be wrong is below half a microsecond.
+    """
+    columns = {column.name: column for column in frame}
+    values = {name: column.to_list() for name, column in columns.items() if name != "_timestamp"}
+    milliseconds = columns["_timestamp"].to_physical()
+    if len(frame) and milliseconds.is_between(0, _EXACT_MS).all():
+        seconds = map(truediv, milliseconds.to_list(), repeat(1000))
+        times = list(map(datetime.fromtimestamp, seconds, repeat(_UTC)))
+    else:
+        times = columns["_timestamp"].to_list()
+    ordered = [values.get(name, times) for name in columns]
+    return map(dict, map(zip, repeat(list(columns)), zip(*ordered, strict=True)))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  nested values

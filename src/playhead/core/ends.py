@@ -25,6 +25,10 @@ class Topic:
     public: bool = True
     on_promote: str = "append"
 
+    def __hash__(self) -> int:
+        """Return the name's: cheap, for each row of ``per="row"`` is put under its output."""
+        return hash(self.name)
+
     def physical(self, label: str) -> str:
         """Return the topic that one version writes."""
         return f"{self.name}.{label.replace('+', '.')}"
@@ -37,6 +41,10 @@ class Table:
     name: str
     key: tuple[str, ...]
     schema: Schema | None = None
+
+    def __hash__(self) -> int:
+        """Return the name's."""
+        return hash(self.name)
 
     def physical(self, label: str) -> str:
         """Return the table that one version writes."""

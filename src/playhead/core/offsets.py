@@ -24,6 +24,18 @@ class TopicPartition:
         return f"{self}@{offset}"
 
 
+@dataclass(slots=True)
+class Here:
+    """A place that goes along a partition, record by record; spelled out only when it is told."""
+
+    source: TopicPartition
+    offset: int
+
+    def __str__(self) -> str:
+        """Return ``topic[partition]@offset``."""
+        return self.source.at(self.offset)
+
+
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
     """The offsets ``start <= o < end``. An offset is always the *next* one to read."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast, overload
+from typing import TypeVar, cast, overload
 
 from playhead.core.offsets import TopicPartition
 
+T = TypeVar("T")
 Headers = tuple[tuple[str, bytes], ...]
 PIPELINE, VERSION, GENERATION, SOURCE, EPOCH = (
     "playhead-pipeline",
@@ -91,13 +92,20 @@ def joined(pieces: Sequence[Records]) -> Records:
         headers = [h for piece in pieces for h in piece.headers or [()] * len(piece)]
     return Records(
         pieces[0].source,
-        [o for piece in pieces for o in piece.offsets],
-        [t for piece in pieces for t in piece.timestamps_ms],
-        [k for piece in pieces for k in piece.keys],
-        [v for piece in pieces for v in piece.values],
+        _chained([piece.offsets for piece in pieces]),
+        _chained([piece.timestamps_ms for piece in pieces]),
+        _chained([piece.keys for piece in pieces]),
+        _chained([piece.values for piece in pieces]),
         pieces[-1].next,
         headers,
     )
+
+
+def _chained(columns: Sequence[Sequence[T]]) -> list[T]:
+    whole = list(columns[0])
+    for column in columns[1:]:
+        whole += column
+    return whole
 
 
 class Origins(Sequence[Headers]):

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from playhead.core.offsets import TopicPartition
-from playhead.core.slots import Slots, key_dtype, pack_row, unpack_row
+from playhead.core.offsets import Here, TopicPartition
+from playhead.core.slots import Slots, is_flat, key_dtype, pack_row, unpack_row
 from playhead.core.uses import no_key
 from playhead.errors import FunctionFailed
 
@@ -20,20 +20,35 @@ class RowStates:
     Slot ``row``: the key's columns, and ``_state``, Binary, MessagePack. What ``get`` gives is a
     copy: a call that raises changes nothing as long as nobody calls ``put``. Without a declared
     key every state is empty, and ``put`` refuses any other.
+
+    A flat state, of scalars alone, is packed at the end of the batch, once; within it a copy of
+    the dict is as good. Any other is packed whenever it is put: that cuts what it shares.
     """
 
-    def __init__(self, place: TopicPartition, key: tuple[str, ...], slots: Slots) -> None:
-        """Begin a batch of records of ``place``, with ``slots`` as they were."""
+    def __init__(
+        self,
+        place: TopicPartition,
+        key: tuple[str, ...],
+        slots: Slots,
+        batch: pl.DataFrame | None = None,
+    ) -> None:
+        """Begin a batch of records of ``place``, with ``slots`` as they were.
+
+        What ``batch`` has no key of is left where it is: a slot may hold a million.
+        """
         self._place, self._key = place, key
         self._dtypes: dict[str, pl.DataType] = {}
+        self._types: tuple[type, ...] = ()  # of the values of a key that was looked at
         self._states: dict[tuple[Any, ...], bytes] = {}
-        self._put: dict[tuple[Any, ...], bytes] = {}
+        self._put: dict[tuple[Any, ...], bytes | dict[str, Any]] = {}
         slot = slots.get(ROW)
         if slot is not None:
             self._dtypes = dict(slot.drop("_state").schema)
+            if batch is not None and self._dtypes == dict(batch.select(key).schema):
+                slot = slot.join(batch.select(key), on=key, how="semi")
             self._states = {row[:-1]: row[-1] for row in slot.iter_rows()}
 
-    def get(self, key_values: tuple[Any, ...], where: str | None = None) -> dict[str, Any]:
+    def get(self, key_values: tuple[Any, ...], where: str | Here = "") -> dict[str, Any]:
         """Return the state of a key as a fresh dict, empty if there is none.
 
         Raises:
@@ -41,10 +56,12 @@ class RowStates:
                 another type than this state began with.
         """
         self._check_key(key_values, where)
-        packed = self._put.get(key_values) or self._states.get(key_values)
-        return unpack_row(packed) if packed else {}
+        state = self._put.get(key_values) or self._states.get(key_values)
+        if type(state) is dict:
+            return state.copy()
+        return unpack_row(state) if state else {}  # type: ignore[arg-type]  # bytes, then
 
-    def put(self, key_values: tuple[Any, ...], state: dict[str, Any], where: str) -> None:
+    def put(self, key_values: tuple[Any, ...], state: dict[str, Any], where: str | Here) -> None:
         """Keep ``state`` for a key; on an error the state is as it was.
 
         Raises:
@@ -55,16 +72,16 @@ class RowStates:
             if state:
                 raise no_key("state")
             return
-        dtypes = self._check_key(key_values, where)
+        self._check_key(key_values, where)
         if type(state) is not dict:
             raise _unpackable(f"state is of type {type(state).__name__}, not dict", where)
+        kept: bytes | dict[str, Any]
         try:
-            packed = pack_row(state)
+            kept = state.copy() if state and is_flat(state) else pack_row(state)
         except ValueError as e:
             raise _unpackable(str(e), where) from e
-        self._dtypes = dtypes
         self._put.pop(key_values, None)  # put again, a key moves to the end
-        self._put[key_values] = packed
+        self._put[key_values] = kept
 
     def changes(self) -> Slots:
         """Return the rows that were put: what ``merge`` puts into the slots."""
@@ -72,11 +89,18 @@ class RowStates:
             return {}
         columns = zip(self._dtypes.items(), zip(*self._put, strict=True), strict=True)
         keys = {name: pl.Series(values, dtype=dtype) for (name, dtype), values in columns}
-        states = pl.Series(list(self._put.values()), dtype=pl.Binary)
-        return {ROW: pl.DataFrame({**keys, "_state": states})}
+        packed = [s if isinstance(s, bytes) else pack_row(s) for s in self._put.values()]
+        return {ROW: pl.DataFrame({**keys, "_state": pl.Series(packed, dtype=pl.Binary)})}
 
-    def _check_key(self, key_values: tuple[Any, ...], where: str | None) -> dict[str, pl.DataType]:
-        """Return the dtypes of the key's columns, the slot's or begun by these values."""
+    def _check_key(self, key_values: tuple[Any, ...], where: str | Here) -> None:
+        """Refuse what no key may be. Its dtypes are the slot's, or begin with the first key.
+
+        A column of the source has one dtype: what has the types of a key that was looked at, and
+        is no null, need not be looked at again.
+        """
+        types = tuple(map(type, key_values))
+        if types == self._types:
+            return
         found: dict[str, pl.DataType] = {}
         for name, value in zip(self._key, key_values, strict=True):
             dtype = key_dtype(value)
@@ -84,17 +108,17 @@ class RowStates:
                 was = self._dtypes.get(name, "int, str, bool, date or datetime, never null")
                 raise FunctionFailed(
                     f"state: key {name!r} is {value!r}; it must be {was}",
-                    where=where or str(self._place),
+                    where=str(where or self._place),
                     cure="A key keeps its type: cast it, or give the code a new version.",
                 )
             found[name] = dtype
-        return found
+        self._types, self._dtypes = types, found
 
 
-def _unpackable(what: str, where: str) -> FunctionFailed:
+def _unpackable(what: str, where: str | Here) -> FunctionFailed:
     return FunctionFailed(
         what,
-        where=where,
+        where=str(where),
         safe="The key's state is as it was.",
         cure="A state holds None, bool, int (64 bits), finite float, str, bytes, list, and dict "
         "with str keys; write a datetime as text.",

@@ -197,6 +197,23 @@ def unpack_row(packed: bytes) -> dict[str, Any]:
     return msgspec.msgpack.decode(packed, type=dict[str, Any])
 
 
+def is_flat(state: dict[str, Any]) -> bool:
+    """Say whether a state is a dict of scalars that ``pack_row`` takes as it is, for certain."""
+    for name, value in state.items():
+        kind = type(value)
+        if kind is float:
+            good = isfinite(value)
+        elif kind is int:
+            good = -(2**63) <= value < 2**63
+        elif kind is str:
+            good = value.isascii()
+        else:
+            good = value is None or kind is bool or kind is bytes
+        if not good or type(name) is not str or not name.isascii():
+            return False
+    return True
+
+
 def _check_packable(value: object, path: str, depth: int) -> None:
     items: Iterable[tuple[object, object]]
     if type(value) is list:

@@ -6,16 +6,17 @@ import sysconfig
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
 from playhead.core import outputs
-from playhead.core.codec import Decoder, kind_of
+from playhead.core.codec import Decoder, kind_of, named_rows
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.kinds import handed
-from playhead.core.offsets import OffsetRange, TopicPartition
+from playhead.core.offsets import Here, OffsetRange, TopicPartition
 from playhead.core.outputs import Target
 from playhead.core.past import Counts
 from playhead.core.records import Outgoing, Records
@@ -161,23 +162,24 @@ class Caller:
     def _invoke_rows(
         self, frame: pl.DataFrame, records: Records, slots: Slots
     ) -> tuple[dict[Output, pl.DataFrame], Slots]:
-        key = self.version.source.key
-        states = RowStates(records.source, key, slots)
-        found: dict[Output, Found] = {output: [] for output in self.version.outputs}
-        for row in frame.iter_rows(named=True):
-            offset = row["_offset"]
-            where = records.source.at(offset)
-            ident = tuple(row[k] for k in key)
-            state = states.get(ident, where)
+        version, source, function = self.version, records.source, self.version.function
+        states = RowStates(source, version.source.key, slots, frame)
+        found: dict[Output, Found] = {output: [] for output in version.outputs}
+        keys = [frame[k].to_list() for k in version.source.key]
+        idents = zip(*keys, strict=True) if keys else repeat((), len(frame))
+        rows = zip(records.offsets, idents, named_rows(frame), strict=True)
+        here = Here(source, records.next)
+        for here.offset, ident, row in rows:
+            state = states.get(ident, here)
             try:
-                returned = self.version.function(row, state)  # type: ignore[misc]
+                returned = function(row, state)  # type: ignore[misc]
             except PlayheadError:
                 raise
             except _FAILS as error:
-                raise self._failed(error, records, where) from error
-            states.put(ident, state, where)
-            for output, made in rows_of(returned, self.version, where):
-                found[output].append((offset, made))
+                raise self._failed(error, records, str(here)) from error
+            states.put(ident, state, here)
+            for output, made in rows_of(returned, version, here):
+                found[output].append((here.offset, made))
         frames = {output: frame_of(some, output, records) for output, some in found.items()}
         return frames, states.changes()
 

@@ -11,11 +11,11 @@ import threading
 import time
 from types import TracebackType
 
-EVERY_S = 1.0
+EVERY_S = 5.0
 
 
 class Collector:
-    """A context in which the collector runs when `between` is called, at most once a second.
+    """A context in which the collector runs when `between` is called, at most once in five seconds.
 
     Several at once are one: it is as it was when the last of them ends. What a process has when its
     first one begins (modules, mostly) is never looked at again.

@@ -8,14 +8,16 @@ from typing import Any
 import polars as pl
 
 from playhead.core import outputs
-from playhead.core.codec import CONVERT_ERRORS, TOMBSTONE, converter, series
+from playhead.core.codec import CONVERT_ERRORS, TOMBSTONE, converted, converter, series
 from playhead.core.declare import Output, Table, Topic, Version
 from playhead.core.kinds import taken
+from playhead.core.offsets import Here
 from playhead.core.records import Records
 from playhead.core.schema import Column
 from playhead.errors import FunctionFailed
 
 Found = list[tuple[int, Mapping[str, Any]]]
+_OUTPUTS = frozenset({Topic, Table})
 
 
 def frames_of(returned: Any, version: Version, records: Records) -> dict[Output, pl.DataFrame]:  # noqa: ANN401  any frame
@@ -41,18 +43,23 @@ def frames_of(returned: Any, version: Version, records: Records) -> dict[Output,
     }
 
 
-def rows_of(returned: Any, version: Version, where: str) -> Iterable[tuple[Output, Any]]:  # noqa: ANN401  checks what was returned
-    """Yield output and dict of each row that a function returned for one record.
+def rows_of(
+    returned: Any,  # noqa: ANN401  checks what was returned
+    version: Version,
+    where: Here,
+) -> Iterable[tuple[Output, Any]]:
+    """Return output and dict of each row that a function returned for one record.
 
     Raises:
         FunctionFailed: It is not a dict, a list of dicts, None, or a dict of them by output.
     """
+    if type(returned) is dict and _OUTPUTS.isdisjoint(map(type, returned)):  # most often
+        return [(output, returned) for output in version.outputs]
     if isinstance(returned, Mapping) and any(isinstance(k, Topic | Table) for k in returned):
-        for output, some in _by_output(returned, version, where):
-            yield from ((output, row) for row in _dicts(some, version.name, where))
-        return
-    for row in _dicts(returned, version.name, where):
-        yield from ((output, row) for output in version.outputs)
+        by_output = _by_output(returned, version, str(where))
+        return [(output, row) for output, some in by_output for row in _dicts(some, version, where)]
+    rows = _dicts(returned, version, where)
+    return [(output, row) for row in rows for output in version.outputs]
 
 
 def frame_of(found: Found, output: Output, records: Records) -> pl.DataFrame:
@@ -108,26 +115,31 @@ def _frame(returned: Any, version: Version, what: str) -> pl.DataFrame:  # noqa:
     return frame
 
 
-def _dicts(returned: Any, version: str, where: str) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
+def _dicts(returned: Any, version: Version, where: Here) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
     if returned is None:
         return ()
     rows = [returned] if isinstance(returned, Mapping) else returned
     if not isinstance(rows, list) or not all(isinstance(r, Mapping) for r in rows):
         raise FunctionFailed(
-            f"{version} returned {type(returned).__name__}: a dict, a list of dicts, or None",
-            where=where,
+            f"{version.name} returned {type(returned).__name__}: a dict, a list of dicts, or None",
+            where=str(where),
         )
     return rows
 
 
 def _checked(column: Column, output: Output, found: Found, records: Records) -> pl.Series:
-    convert = converter(Column(column.name, column.kind, nullable=True))
-    values = []
-    for offset, row in found:
+    column = Column(column.name, column.kind, nullable=True)
+    values = [row.get(column.name) for _, row in found]
+    try:
+        return series(column, converted(column, values))
+    except CONVERT_ERRORS:
+        convert = converter(column)  # one after the other: which one is it?
+    checked = []
+    for offset, value in zip((o for o, _ in found), values, strict=True):
         try:
-            values.append(convert(row.get(column.name)))
+            checked.append(convert(value))
         except CONVERT_ERRORS as error:
-            shown = repr(row.get(column.name))
+            shown = repr(value)
             shown = shown if len(shown) <= 60 else shown[:60] + "…"
             raise FunctionFailed(
                 f"{output.name}.{column.name} is declared {column.typed()}, "
@@ -135,4 +147,4 @@ def _checked(column: Column, output: Output, found: Found, records: Records) -> 
                 where=records.source.at(offset),
                 safe="Nothing of this batch was committed.",
             ) from error
-    return series(column, values)
+    return series(column, checked)
