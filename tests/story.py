@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -264,8 +265,24 @@ def delete_topic(trip: Trip, name: str) -> None:
             time.sleep(0.1)
         return
     with closing(sqlite3.connect(trip.folder / ".playhead/log.db")) as log, log:
-        for table, column in (("topic", "name"), ("partition", "topic"), ("record", "topic")):
+        for table, column in (("topic", "name"), ("partition", "topic"), ("record_batch", "topic")):
             log.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
+
+
+def lose_end(trip: Trip, end: int) -> None:
+    """Make a local topic of one partition end where it did not: as a backup of the file would."""
+    with closing(sqlite3.connect(trip.folder / ".playhead/log.db")) as log, log:
+        where = "FROM record_batch WHERE topic = ? AND first"
+        first, content = log.execute(
+            f"SELECT first, content {where} < ? ORDER BY first DESC", (trip.topic, end)
+        ).fetchone()
+        kept = [column[: end - first] for column in msgspec.msgpack.decode(content)]
+        log.execute(f"DELETE {where} >= ?", (trip.topic, end))
+        log.execute(
+            "UPDATE record_batch SET next = ?, content = ? WHERE topic = ? AND first = ?",
+            (end, msgspec.msgpack.encode(kept), trip.topic, first),
+        )
+        log.execute("UPDATE partition SET end_offset = ? WHERE topic = ?", (end, trip.topic))
 
 
 def add_partition(trip: Trip, name: str) -> None:

@@ -21,7 +21,7 @@ from playhead.errors import (
     TopicRecreated,
 )
 from playhead.ports import Log
-from story import Done, Trip, add_partition, delete_topic, headers, in_full, wait_for
+from story import Done, Trip, add_partition, delete_topic, headers, in_full, lose_end, wait_for
 
 MakeTrip = Callable[[str, int], Trip]
 OUTPUT = "distance_calcs.miles"
@@ -109,9 +109,7 @@ def test_a_log_that_has_lost_its_end_is_refused(make_trip: MakeTrip) -> None:
     trip = make_trip("local", 1)
     trip.run()
     before = (trip.totals(), trip.cursor())
-    with closing(sqlite3.connect(trip.folder / ".playhead/log.db")) as log, log:
-        log.execute("UPDATE partition SET end_offset = 600 WHERE topic = ?", (trip.topic,))
-        log.execute("DELETE FROM record WHERE topic = ? AND offset >= 600", (trip.topic,))
+    lose_end(trip, 600)
     refused(trip.cli("run", "--until-caught-up"), "stands at 681", "[0, 600)", "lost its end")
     assert (trip.totals(), trip.cursor()) == before
 

@@ -300,23 +300,26 @@ def once(topic: dict[str, list[dict[str, Any]]], generation: int = 1) -> dict[st
 def _local_dump(path: Path, topic: str) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(path, timeout=10)) as connection:
         rows = connection.execute(
-            "SELECT partition, offset, key, value, timestamp_ms, headers FROM record "
-            "WHERE topic = ? ORDER BY 1, 2",
+            "SELECT partition, first, content FROM record_batch WHERE topic = ? ORDER BY 1, 2",
             (topic,),
         ).fetchall()
     return [
         {
             "partition": p,
-            "offset": o,
+            "offset": first + i,
             "key": _text(key),
             "value": _text(value),
             "ts": ts,
-            "headers": {n: v.decode() for n, v in msgspec.msgpack.decode(headers)}
-            if headers
-            else {},
+            "headers": {n: v.decode() for n, v in headers},
         }
-        for p, o, key, value, ts, headers in rows
+        for p, first, content in rows
+        for i, (ts, key, value, headers) in enumerate(_local_rows(content))
     ]
+
+
+def _local_rows(content: bytes) -> Iterator[tuple[Any, ...]]:
+    times, keys, values, headers = msgspec.msgpack.decode(content)
+    return zip(times, keys, values, headers or [()] * len(times), strict=True)
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from playhead.adapters import local_records
 from playhead.adapters.local_groups import LocalGroups
-from playhead.adapters.local_session import LocalMember, LocalReader, append
+from playhead.adapters.local_session import LocalMember, LocalReader
 from playhead.adapters.sqlite_file import SqliteFile
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Outgoing
@@ -30,9 +31,6 @@ CREATE TABLE IF NOT EXISTS topic (
 CREATE TABLE IF NOT EXISTS partition (
   topic TEXT, partition INTEGER, start_offset INTEGER NOT NULL, end_offset INTEGER NOT NULL,
   PRIMARY KEY (topic, partition)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS record (
-  topic TEXT, partition INTEGER, offset INTEGER, timestamp_ms INTEGER NOT NULL, key BLOB,
-  value BLOB, headers BLOB, PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS grp (
   name TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS committed (
@@ -44,6 +42,7 @@ CREATE TABLE IF NOT EXISTS member (
 CREATE TABLE IF NOT EXISTS producer (
   transactional_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
 """
+SCHEMA += local_records.SCHEMA
 
 
 class LocalLog(LocalGroups):
@@ -55,10 +54,16 @@ class LocalLog(LocalGroups):
         """Open the file, creating it if needed.
 
         Raises:
-            LogFailed: It cannot be opened.
+            LogFailed: It cannot be opened, or an earlier Playhead wrote it.
         """
         self._path = path
         super().__init__(SqliteFile(path, SCHEMA, LogFailed))
+        if self._db.one("SELECT 1 FROM sqlite_master WHERE name = 'record'"):
+            raise LogFailed(
+                f"{path} was written by an earlier Playhead, which kept a row for each record",
+                safe="It was not changed.",
+                cure="Move it away, and ingest its topics again.",
+            )
 
     def topics(self) -> list[TopicInfo]:
         """Return every topic, sorted by name."""
@@ -92,7 +97,7 @@ class LocalLog(LocalGroups):
         """Delete a topic with its records, and what groups have committed of it."""
         with self._db.transaction():
             self._db.run("DELETE FROM topic WHERE name = ?", name)
-            for table in ("partition", "record", "committed"):
+            for table in ("partition", "record_batch", "committed"):
                 self._db.run(f"DELETE FROM {table} WHERE topic = ?", name)
 
     def retained(self, topic: str) -> dict[int, OffsetRange]:
@@ -123,10 +128,10 @@ class LocalLog(LocalGroups):
                         where=str(place),
                         safe="Nothing was deleted.",
                     )
-                where = "WHERE topic = ? AND partition = ? AND"
-                self._db.run(f"DELETE FROM record {where} offset < ?", topic, partition, offset)
+                local_records.delete_before(self._db, place, offset)
                 self._db.run(
-                    f"UPDATE partition SET start_offset = ? {where} start_offset < ?",
+                    "UPDATE partition SET start_offset = ? "
+                    "WHERE topic = ? AND partition = ? AND start_offset < ?",
                     offset,
                     topic,
                     partition,
@@ -136,16 +141,9 @@ class LocalLog(LocalGroups):
     def offset_at(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Return the first offset with a timestamp at or after the time; None: there is none."""
         return {
-            partition: (
-                self._db.one(
-                    "SELECT min(offset) FROM record "
-                    "WHERE topic = ? AND partition = ? AND timestamp_ms >= ?",
-                    topic,
-                    partition,
-                    timestamp_ms,
-                )
-                or (None,)
-            )[0]
+            partition: local_records.first_since(
+                self._db, TopicPartition(topic, partition), timestamp_ms
+            )
             for partition in self.retained(topic)
         }
 
@@ -204,7 +202,7 @@ class LocalAppender:
         """Append what was kept, all at once."""
         with self._db.transaction():
             for outgoing in self._open:
-                append(self._db, outgoing)
+                local_records.append(self._db, outgoing)
         self._open = []
 
     def close(self) -> None:

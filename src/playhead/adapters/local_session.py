@@ -7,21 +7,19 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
+from playhead.adapters.local_records import append, read
 from playhead.adapters.process import Process, this_process
 from playhead.adapters.sqlite_file import SqliteFile
 from playhead.core.checkpoint import Committed
 from playhead.core.naming import witness_of
 from playhead.core.offsets import OffsetRange, TopicPartition
-from playhead.core.records import Headers, Outgoing, Records
+from playhead.core.records import Outgoing, Records
 from playhead.errors import LogFailed, OffsetOutOfRange, SessionLost
 
 HEARTBEAT_S = 3.0
 SESSION_TIMEOUT_S = 10.0
 POLL_S = 0.01
 _SHORTLY = "PRAGMA busy_timeout=1000"  # for what is tried again, or expires by itself
-_HEADERS = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
 
 
 def living_members(db: SqliteFile, group: str) -> list[Process]:
@@ -35,40 +33,6 @@ def living_members(db: SqliteFile, group: str) -> list[Process]:
         for *who, heartbeat in rows
         if now - heartbeat < SESSION_TIMEOUT_S and not (process := Process(*who)).gone()
     ]
-
-
-def append(db: SqliteFile, outgoing: Outgoing) -> None:
-    """Append records inside the caller's transaction.
-
-    Raises:
-        LogFailed: The topic or a partition of it does not exist.
-    """
-    ends: dict[int, int] = dict(
-        db.all("SELECT partition, end_offset FROM partition WHERE topic = ?", outgoing.topic)
-    )
-    wrong = set(outgoing.partitions) - set(ends)
-    if wrong:
-        raise LogFailed(f"{TopicPartition(outgoing.topic, min(wrong))} does not exist")
-    rows = []
-    for i, partition in enumerate(outgoing.partitions):
-        headers = outgoing.headers[i]
-        rows.append(
-            (
-                outgoing.topic,
-                partition,
-                ends[partition],
-                outgoing.timestamps_ms[i],
-                outgoing.keys[i],
-                outgoing.values[i],
-                msgspec.msgpack.encode(headers) if headers else None,
-            )
-        )
-        ends[partition] += 1
-    db.run_many("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-    db.run_many(
-        "UPDATE partition SET end_offset = ? WHERE topic = ? AND partition = ?",
-        [(end, outgoing.topic, partition) for partition, end in ends.items()],
-    )
 
 
 class LocalReader:
@@ -105,24 +69,12 @@ class LocalReader:
     def _read_partition(self, partition: int, max_records: int) -> Records | None:
         position = self._positions[partition]
         place = TopicPartition(self._topic, partition)
-        rows = self._db.all(
-            "SELECT offset, timestamp_ms, key, value, headers FROM record "
-            "WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?",
-            self._topic,
-            partition,
-            position,
-            max_records,
-        )
-        if not rows or rows[0][0] != position:
+        records = read(self._db, place, position, max_records)
+        if records is None or records.offsets[0] != position:
             self._check_retained(place, position)
-        if not rows:
-            return None
-        offsets, times, keys, values, headers = zip(*rows, strict=True)
-        self._positions[partition] = offsets[-1] + 1
-        decoded: Sequence[Headers] = (
-            [_HEADERS.decode(h) if h else () for h in headers] if any(headers) else ()
-        )
-        return Records(place, offsets, times, keys, values, offsets[-1] + 1, decoded)
+        if records is not None:
+            self._positions[partition] = records.next
+        return records
 
     def _check_retained(self, place: TopicPartition, position: int) -> None:
         row = self._db.one(

@@ -190,7 +190,7 @@ class _Feed:
     def add(self, row: Row, outgoing: Outgoing) -> None:
         """Append one row as a record, or count it as rejected."""
         try:
-            cells = {**row.aside, **row.values}
+            cells = {**row.aside, **row.values} if row.aside else row.values
             key = self._key_of(cells)
             time_ms = self._time_of(cells)
         except (ValueError, ConfigError, msgspec.MsgspecError) as error:

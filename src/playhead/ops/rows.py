@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -22,8 +23,7 @@ INFER_ROWS = 10_000
 Reject = Callable[[int, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of a file.
 
     Attributes:
@@ -36,7 +36,7 @@ class Row:
     line: int
     values: dict[str, Any]
     raw: bytes | None = None
-    aside: Mapping[str, str] = field(default_factory=dict)
+    aside: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
