@@ -169,11 +169,15 @@ class PostgresDatabase:
         with self._translated():
             return self._connection.execute(sql, values, binary=True).fetchall()
 
-    def some(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of a query, so many at a time, through a cursor on the server."""
-        name = f"playhead_{next(self._names)}"
-        with self._translated(), self._connection.cursor(name, binary=True) as cursor:
-            cursor.execute(sql, ())
+    def some(self, sql: str, rows: int, *values: Any) -> Iterator[list[tuple[Any, ...]]]:  # noqa: ANN401
+        """Yield the rows of a query, so many at a time.
+
+        Through a cursor on the server, which only a transaction has: else all come at once.
+        """
+        alone = self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        cursors = {} if alone else {"name": f"playhead_{next(self._names)}"}
+        with self._translated(), self._connection.cursor(**cursors, binary=True) as cursor:
+            cursor.execute(sql, values)
             while found := cursor.fetchmany(rows):
                 yield found
 
@@ -211,6 +215,14 @@ class PostgresDatabase:
         ):
             copy.write(copied(rows))
         return name
+
+    def insert(self, table: str, rows: pl.DataFrame, conflict: str) -> int:
+        """Insert rows by way of a temporary table: COPY is the fast way in."""
+        columns = ", ".join(map(DIALECT.quoted, rows.columns))
+        return self.run(
+            f"INSERT INTO {DIALECT.quoted(table)} ({columns}) "
+            f"SELECT {columns} FROM {self.stage(table, rows)} {conflict}"
+        )
 
     def loaded(self, column: Column, values: list[Any]) -> pl.Series:
         """Return what was read of a column, in its dtype."""

@@ -110,8 +110,8 @@ class Database(Protocol):
     def all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
         """Return every row."""
 
-    def some(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of a query, so many at a time; inside `snapshot`."""
+    def some(self, sql: str, rows: int, *values: Any) -> Iterator[list[tuple[Any, ...]]]:  # noqa: ANN401
+        """Yield the rows of a query, so many at a time; of many, inside a transaction."""
 
     def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
         """Return the first row, or None."""
@@ -127,6 +127,15 @@ class Database(Protocol):
 
         Returns:
             The quoted name of a temporary table with the rows, their columns, and nothing else.
+        """
+
+    def insert(self, table: str, rows: pl.DataFrame, conflict: str) -> int:
+        """Insert rows into a table of results; return how many were written.
+
+        Args:
+            table: Its name.
+            rows: Columns of the table, and their values.
+            conflict: What is done with a row whose key is there already, as SQL.
         """
 
     def loaded(self, column: Column, values: list[Any]) -> pl.Series:

@@ -124,10 +124,10 @@ class SqliteFile:
         with self._translated():
             return self._connection.execute(sql, values).fetchall()
 
-    def some(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
+    def some(self, sql: str, rows: int, *values: Any) -> Iterator[list[tuple[Any, ...]]]:  # noqa: ANN401
         """Yield the rows of a query, so many at a time."""
         with self._translated():
-            cursor = self._connection.execute(sql)
+            cursor = self._connection.execute(sql, values)
             try:
                 while found := cursor.fetchmany(rows):
                     yield found

@@ -46,6 +46,7 @@ DIALECT = Dialect(
     name_max=None,
 )
 _STAGE = "temp.playhead__stage"
+_CACHE_KB = 65_536  # what a batch touches of a table with a million keys, and most of what it reads
 
 
 class SqliteDatabase(SqliteFile):
@@ -56,6 +57,7 @@ class SqliteDatabase(SqliteFile):
     def __init__(self, path: Path) -> None:
         """Open the file, creating it if needed."""
         super().__init__(path, DIALECT.queries["schema"].sql, StoreFailed)
+        self.run(f"PRAGMA cache_size=-{_CACHE_KB}")
 
     def stage(self, table: str, rows: pl.DataFrame) -> str:
         """Put rows into a temporary table with the column types of their own table."""
@@ -65,9 +67,18 @@ class SqliteDatabase(SqliteFile):
             f"CREATE TEMPORARY TABLE playhead__stage AS "
             f"SELECT {columns} FROM {quoted(table)} WHERE false"
         )
-        marks = ", ".join("?" * rows.width)
-        self.run_many(f"INSERT INTO {_STAGE} VALUES ({marks})", stored(rows).rows())
+        self._insert(_STAGE, rows)
         return _STAGE
+
+    def insert(self, table: str, rows: pl.DataFrame, conflict: str) -> int:
+        """Insert rows one by one."""
+        return self._insert(quoted(table), rows, conflict)
+
+    def _insert(self, table: str, rows: pl.DataFrame, conflict: str = "") -> int:
+        columns, marks = ", ".join(map(quoted, rows.columns)), ", ".join("?" * rows.width)
+        return self.run_many(
+            f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}", stored(rows).rows()
+        )
 
     def loaded(self, column: Column, values: list[Any]) -> pl.Series:
         """Return what was read of a column, in its dtype."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -31,6 +32,8 @@ def cli(settings: Globals) -> None:
         click.echo(context.get_help())
 
 
+_YOUNG = 200_000  # rows that are read are objects, too: let the collector look at them seldom
+
 for _command in (
     start.demo,
     start.init,
@@ -59,6 +62,7 @@ for _command in (
 
 def main() -> None:
     """Run the command line; a closed pipe is no error."""
+    gc.set_threshold(_YOUNG)
     try:
         cli(prog_name="playhead")
     except BrokenPipeError:
