@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 from playhead.core.addresses import has_password
 from playhead.core.past import Rules
 from playhead.errors import ConfigError
+from playhead.ports import BATCH_BYTES
 
 FILE = "playhead.toml"
 _KEYS = ("app", "log", "store", "mirror", "kafka", "run")
-_RUN_KEYS = ("batch_records", "overlap_records")
 _STORE_KEYS = ("url", "history", "history_bytes", "snapshot_records", "snapshot_every")
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?B)\Z", re.IGNORECASE)
@@ -37,8 +37,9 @@ class Settings:
         mirror: Path of the DuckDB file.
         kafka: librdkafka properties, passed through as they are.
         batch_records: Most records of one batch.
-        overlap_records: From how many records on the next batch is computed while Kafka commits
-            one; 0: never.
+        batch_bytes: Bytes of values from which on a batch is large enough.
+        threads: Whether the next batch is computed while Kafka commits one; the results are the
+            same.
         rules: When snapshots are saved, and how long every offset can be restored.
     """
 
@@ -49,7 +50,8 @@ class Settings:
     mirror: str = "warehouse.duckdb"
     kafka: Mapping[str, str] = field(default_factory=dict)
     batch_records: int = 100_000
-    overlap_records: int = 10_000
+    batch_bytes: int = BATCH_BYTES
+    threads: bool = True
     rules: Rules = field(default_factory=Rules)
 
     def path(self, relative: str) -> Path:
@@ -82,7 +84,7 @@ def load(
     found = _read(root / FILE)
     kafka = _dotted(_table(found, "kafka"))
     run = _table(found, "run")
-    _check_known(run, _RUN_KEYS, f"{FILE} [run]")
+    _check_known(run, tuple(_RUN), f"{FILE} [run]")
     given: dict[str, Any] = {}
     table = found.get("store")
     if isinstance(table, Mapping):
@@ -95,11 +97,11 @@ def load(
             raise ConfigError(f"{name} = {value!r} is not text", where=FILE)
         if value is not None:
             given[name] = value
-    for name in _RUN_KEYS:
-        least = 1 if name == "batch_records" else 0
-        number = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or run.get(name)
-        if number is not None:
-            given[name] = _count(number, name, least)
+    for name, read in _RUN.items():
+        said = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}")
+        said = run.get(name) if said is None else said
+        if said is not None:
+            given[name] = read(said, name)
     return Settings(root=root, kafka={**kafka, **(properties or {})}, **given)
 
 
@@ -148,12 +150,23 @@ def _rules(table: Mapping[str, Any]) -> Rules:
     if said["history"] is not None:
         given["history_s"] = _measured(said["history"], "history", _SPAN, _SECONDS)
     if said["history_bytes"] is not None:
-        given["history_bytes"] = _measured(said["history_bytes"], "history_bytes", _SIZE, _BYTES)
+        given["history_bytes"] = _bytes(said["history_bytes"], "history_bytes")
     if said["snapshot_every"] is not None:
         given["snapshot_s"] = _measured(said["snapshot_every"], "snapshot_every", _SPAN, _SECONDS)
     if said["snapshot_records"] is not None:
         given["snapshot_records"] = _count(said["snapshot_records"], "snapshot_records")
     return Rules(**given)
+
+
+def _bytes(value: object, name: str) -> int:
+    return _measured(value, name, _SIZE, _BYTES)
+
+
+def _switch(value: object, name: str) -> bool:
+    try:
+        return {"true": True, "false": False}[str(value).lower()]
+    except KeyError:
+        raise ConfigError(f"{name} = {value!r} is neither true nor false") from None
 
 
 def _measured(value: object, name: str, pattern: re.Pattern[str], units: Mapping[str, int]) -> int:
@@ -168,12 +181,18 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _count(value: object, name: str, least: int = 1) -> int:
+def _count(value: object, name: str) -> int:
     try:
         count = int(str(value))
     except ValueError:
-        count = least - 1
-    if count < least:
-        what = "a positive number" if least else "a number that is not negative"
-        raise ConfigError(f"{name} = {value!r} is not {what}")
+        count = 0
+    if count < 1:
+        raise ConfigError(f"{name} = {value!r} is not a positive number")
     return count
+
+
+_RUN: Mapping[str, Callable[[object, str], object]] = {
+    "batch_records": _count,
+    "batch_bytes": _bytes,
+    "threads": _switch,
+}

@@ -38,8 +38,8 @@ def test_any_batch_size_gives_the_same_bits(
     for i, size in enumerate(sizes):
         trip = make_trip(log, partitions)
         trip.edit('"distance": float}\n)', '"distance": float}, public=False\n)')
-        overlap = str(1 - i % 2)
-        ran = trip.run(PLAYHEAD_BATCH_RECORDS=str(size), PLAYHEAD_OVERLAP_RECORDS=overlap)
+        threads = ("true", "false")[i % 2]
+        ran = trip.run(PLAYHEAD_BATCH_RECORDS=str(size), PLAYHEAD_THREADS=threads)
         assert ran["pipelines"][0]["records"] == 681
         dumps.append(without_names(trip.dump()))
     assert sum(len(records) for records in dumps[0]["topic"].values()) == 681

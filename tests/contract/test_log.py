@@ -222,6 +222,21 @@ def test_max_records_bounds_the_sum_over_partitions(world: World) -> None:
     assert sum(map(len, first)) + sum(map(len, rest)) == 100
 
 
+def test_a_read_ends_early_where_records_are_large(world: World) -> None:
+    topic = world.topic(2)
+    values = [b"x" * 20_000] * 60 + [b"y" * 400_000] * 4 + [b"z"] * 60
+    for partition in (0, 1):
+        world.fill(topic, *values, partition=partition)
+    ends = {p: held.end for p, held in world.log.retained(topic).items()}
+    with closing(world.log.reader(topic, {0: 0, 1: 0}, 100_000)) as reader:
+        read = read_to(reader, ends)
+    for partition in (0, 1):
+        of = [batch for batch in read if batch.source.partition == partition]
+        assert [value for batch in of for value in batch.values] == values
+    assert max(batch.size for batch in read) <= 2_000_000, "at most what is fetched at once"
+    assert len([batch for batch in read if batch.size > 10_000]) >= 5
+
+
 def test_a_read_fills_up_when_data_is_there(world: World) -> None:
     topic = world.topic()
     world.fill(topic, *[b"x" * 100] * 20_000)

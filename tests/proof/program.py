@@ -417,7 +417,7 @@ class Program:
             try:
                 batches = reader.read(records, 0)
                 if batches:
-                    Line(session, 0).put(batches)
+                    Line(session, overlaps=False).put(batches)
             except (SessionLost, OffsetOutOfRange):
                 return False
         return bool(batches)

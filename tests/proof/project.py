@@ -130,7 +130,7 @@ class Site(Trip):
         lines = ['app = "sums_app:app"', f'log = "{log or "local:.playhead/log.db"}"']
         lines += ["[store]", f'url = "{store}"']
         lines += [f"snapshot_records = {snapshot_records}"]
-        lines += ["[run]", f"batch_records = {BATCH}", "overlap_records = 1"]
+        lines += ["[run]", f"batch_records = {BATCH}"]
         if log:  # a member that was killed is waited for: 1.5 s instead of 10
             lines += ["[kafka]", "session.timeout.ms = 1500", "heartbeat.interval.ms = 300"]
         (folder / "playhead.toml").write_text("\n".join(lines) + "\n")

@@ -18,7 +18,7 @@ class Tape:
     def __init__(self, offsets, chance):
         self.offsets, self.chance, self.readers = offsets, chance, 0
 
-    def reader(self, _topic, positions):
+    def reader(self, _topic, positions, _max_bytes):
         self.readers += 1
         return Head(self, dict(positions))
 

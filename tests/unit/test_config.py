@@ -122,6 +122,17 @@ def test_a_batch_size_of_flag_and_environment_too(tmp_path, monkeypatch, value):
     refused(tmp_path, "", "batch_records", "positive")
 
 
+def test_bytes_and_threads_of_a_run(tmp_path, monkeypatch):
+    assert (load(tmp_path, {}).batch_bytes, load(tmp_path, {}).threads) == (16 << 20, True)
+    write(tmp_path, '[run]\nbatch_bytes = "2MB"\nthreads = false\n')
+    assert (load(tmp_path, {}).batch_bytes, load(tmp_path, {}).threads) == (2 << 20, False)
+    monkeypatch.setenv("PLAYHEAD_THREADS", "true")
+    assert load(tmp_path, {}).threads
+    refused(tmp_path, "[run]\nbatch_bytes = 5", "batch_bytes = 5", "MB")
+    monkeypatch.setenv("PLAYHEAD_THREADS", "2")
+    refused(tmp_path, "", "threads = '2' is neither true nor false")
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ConfigError, match="no such folder"):
         load(tmp_path / "nowhere", {})

@@ -13,6 +13,7 @@ from playhead.adapters.kafka_producer import KafkaAppender
 from playhead.adapters.kafka_reader import KafkaReader
 from playhead.adapters.kafka_session import KafkaMember
 from playhead.core.records import Records
+from playhead.ports import BATCH_BYTES
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -70,10 +71,12 @@ class KafkaLog(KafkaAdmin):
                         found[partition] = None
         return found
 
-    def reader(self, topic: str, positions: Mapping[int, int]) -> KafkaReader:
+    def reader(
+        self, topic: str, positions: Mapping[int, int], max_bytes: int = BATCH_BYTES
+    ) -> KafkaReader:
         """Return a reader of these partitions, at these positions."""
         self._contact()
-        return KafkaReader(self._clients, topic, positions, self.retained)
+        return KafkaReader(self._clients, topic, positions, max_bytes, self.retained)
 
     def join(self, group: str, topic: str) -> KafkaMember:
         """Join ``group`` for ``topic`` and wait for the assignment."""

@@ -43,11 +43,13 @@ class KafkaReader:
         clients: Clients,
         topic: str,
         positions: Mapping[int, int],
+        max_bytes: int,
         retained: Callable[[str], dict[int, OffsetRange]],
     ) -> None:
         """Read ``topic`` from ``positions``; ``retained`` is asked when one is out of range."""
         self._clients = clients
         self._topic = topic
+        self._max_bytes = max_bytes
         self._retained = retained
         self._positions = dict(positions)
         self._ends: dict[int, int] = {}  # where the end of each partition was last seen
@@ -108,20 +110,22 @@ class KafkaReader:
         messages = consumer.consume(1, max(0.0, deadline - time.monotonic()))
         if not messages:
             return
+        self._brokers_down = False
         yield messages
-        left = most - len(messages)
+        got, size = 1, len(messages[0])
         full = time.monotonic() + _FILL_S
-        while left > 0:
+        while got < most and size < self._max_bytes:
+            fit = (self._max_bytes - size) * got // max(1, size)  # if they are as large as so far
+            piece = max(1, min(most - got, _PIECE, fit))
             # consume() waits out its time unless it is filled: so first without any.
-            more = consumer.consume(min(left, _PIECE), 0)
+            more = consumer.consume(piece, 0)
             if not more:
                 if time.monotonic() > full or self._caught_up(consumer):
                     break
-                more = consumer.consume(min(left, 1000), _NAP_S)
-            left -= len(more)
+                more = consumer.consume(min(piece, 1000), _NAP_S)
             if more:
+                got, size = got + len(more), size + sum(map(len, more))
                 yield more
-        self._brokers_down = False
 
     def _caught_up(self, consumer: Consumer) -> bool:
         """Say whether nothing follows, as far as the last answers of the brokers tell."""

@@ -22,7 +22,7 @@ from playhead.adapters.sqlite_file import SqliteFile
 from playhead.core.offsets import OffsetRange, TopicPartition
 from playhead.core.records import Outgoing
 from playhead.errors import LogFailed, OffsetOutOfRange, Refused
-from playhead.ports import TopicInfo
+from playhead.ports import BATCH_BYTES, TopicInfo
 
 JOIN_TIMEOUT_S = 60.0
 SCHEMA = """
@@ -147,10 +147,12 @@ class LocalLog(LocalGroups):
             for partition in self.retained(topic)
         }
 
-    def reader(self, topic: str, positions: Mapping[int, int]) -> LocalReader:
+    def reader(
+        self, topic: str, positions: Mapping[int, int], max_bytes: int = BATCH_BYTES
+    ) -> LocalReader:
         """Return a reader of these partitions, at these positions."""
         _existing(self, topic)
-        return LocalReader(self._db, topic, positions)
+        return LocalReader(self._db, topic, positions, max_bytes)
 
     def join(self, group: str, topic: str) -> LocalMember:
         """Join the group and wait until no other member is active."""

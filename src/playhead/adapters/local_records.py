@@ -83,19 +83,26 @@ def _insert(db: SqliteFile, place: TopicPartition, first: int, columns: Columns)
     return first + len(times)
 
 
-def read(db: SqliteFile, place: TopicPartition, position: int, most: int) -> Records | None:
-    """Return what lies at and after a position, up to so many; None where there is nothing."""
+def read(
+    db: SqliteFile, place: TopicPartition, position: int, most: tuple[int, int]
+) -> Records | None:
+    """Return what lies at and after a position; None where there is nothing.
+
+    At ``most`` so many records, and no further row once they take so many bytes.
+    """
+    left, room = most
     pieces: list[Records] = []
     for first, content in _rows(db, place, position):
         times, keys, values, headers = _decode(content)
         begin = max(position - first, 0)
-        end = min(begin + most, len(times))
+        end = min(begin + left, len(times))
         if begin < end:
             offsets = list(range(first + begin, first + end))
             some = times[begin:end], keys[begin:end], values[begin:end]
             pieces.append(Records(place, offsets, *some, first + end, headers[begin:end]))
-            most -= end - begin
-        if not most:
+            left -= end - begin
+            room -= len(content)
+        if not left or room <= 0:
             break
     return joined(pieces) if pieces else None
 
@@ -135,7 +142,7 @@ def first_since(db: SqliteFile, place: TopicPartition, timestamp_ms: int) -> int
 
 def delete_before(db: SqliteFile, place: TopicPartition, offset: int) -> None:
     """Delete a partition's records before an offset, inside the caller's transaction."""
-    rest = read(db, place, offset, _MOST)
+    rest = read(db, place, offset, (_MOST, 1))
     where = f"FROM record_batch WHERE {_THERE} AND first"
     split = db.one(f"SELECT next {where} < ? AND next > ?", *_at(place), offset, offset)
     db.run(f"DELETE {where} < ?", *_at(place), offset)

@@ -38,8 +38,11 @@ def living_members(db: SqliteFile, group: str) -> list[Process]:
 class LocalReader:
     """The `Reader` port over the local log."""
 
-    def __init__(self, db: SqliteFile, topic: str, positions: Mapping[int, int]) -> None:
+    def __init__(
+        self, db: SqliteFile, topic: str, positions: Mapping[int, int], max_bytes: int
+    ) -> None:
         """Read these partitions of a topic from these positions."""
+        self._max_bytes = max_bytes
         self._db = db
         self._topic = topic
         self._positions = dict(sorted(positions.items()))
@@ -55,21 +58,23 @@ class LocalReader:
 
     def _read(self, max_records: int) -> list[Records]:
         found: list[Records] = []
+        max_bytes = self._max_bytes
         for partition in list(self._positions):
-            if max_records <= 0:
+            if max_records <= 0 or max_bytes <= 0:
                 break
-            records = self._read_partition(partition, max_records)
+            records = self._read_partition(partition, max_records, max_bytes)
             if records is not None:
                 found.append(records)
                 max_records -= len(records)
+                max_bytes -= records.size
                 # The partition that was served goes to the end of the line.
                 self._positions[partition] = self._positions.pop(partition)
         return sorted(found, key=lambda records: records.source)
 
-    def _read_partition(self, partition: int, max_records: int) -> Records | None:
+    def _read_partition(self, partition: int, max_records: int, max_bytes: int) -> Records | None:
         position = self._positions[partition]
         place = TopicPartition(self._topic, partition)
-        records = read(self._db, place, position, max_records)
+        records = read(self._db, place, position, (max_records, max_bytes))
         if records is None or records.offsets[0] != position:
             self._check_retained(place, position)
         if records is not None:

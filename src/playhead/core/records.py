@@ -47,6 +47,11 @@ class Records:
         """Return the number of records."""
         return len(self.offsets)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the values."""
+        return sum(map(len, filter(None, self.values)))
+
     def before(self, end: int) -> Records:
         """Return the records whose offset is below ``end``; the position stops there too."""
         if self.next <= end:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from playhead.core.records import Records
-from playhead.ports import Log, Reader, Store, positions
+from playhead.ports import BATCH_BYTES, Log, Reader, Store, positions
 
 Wait = Callable[[float], object]
 
@@ -59,12 +59,14 @@ class Capped:
         wait: Wait,
         *,
         moves: bool = True,
+        max_bytes: int = BATCH_BYTES,
     ) -> None:
         """Begin at ``positions``; ``bound`` is asked before each read, for it may have moved.
 
         Where it ``moves``, a partition that has reached it goes on being read, into memory.
         """
         self._log, self._topic, self._moves = log, topic, moves
+        self._max_bytes = max_bytes
         self._at = dict(positions)
         self._bound, self._wait = bound, wait
         self._ahead: dict[int, Records] = {}
@@ -95,7 +97,8 @@ class Capped:
 
     def _opened(self, partitions: set[int]) -> Reader:
         if self._reader is None:
-            self._reader = self._log.reader(self._topic, {p: self._at[p] for p in partitions})
+            at = {p: self._at[p] for p in partitions}
+            self._reader = self._log.reader(self._topic, at, self._max_bytes)
             self._read = set(partitions)
         return self._reader
 

@@ -20,15 +20,12 @@ class Line:
     it comes to nothing, it is dropped with the session.
     """
 
-    def __init__(self, session: Session, overlap_records: int) -> None:
-        """Prepare; a batch of fewer records than ``overlap_records`` is finished at once, 0: all.
-
-        There is little to wait for then, and a live one wants to be seen.
-        """
+    def __init__(self, session: Session, *, overlaps: bool) -> None:
+        """Prepare; unless it ``overlaps``, each batch is finished before the next begins."""
         self.orders: Orders | None = None  # what the store told with the last commit
         self.counts = Counts()
         self._session = session
-        self._many = overlap_records
+        self._overlaps = overlaps
         self._pending: tuple[Batch, Future[None]] | None = None
         self._thread = ThreadPoolExecutor(1, "commit")  # it begins with the first use
 
@@ -51,7 +48,7 @@ class Line:
             raise
         self.finish()
         commit = publish(self._session, batch)
-        if 0 < self._many <= sum(map(len, read)) and not batch.failed:
+        if self._overlaps and not batch.failed:
             self._pending = (batch, self._thread.submit(commit))
             return
         commit()

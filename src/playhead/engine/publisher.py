@@ -31,7 +31,7 @@ from playhead.core.slots import Slots
 from playhead.engine.call import Outcome
 from playhead.engine.reading import CHUNK_RECORDS, read_all, whole_topic
 from playhead.engine.upstream import Origin, origin, superseded
-from playhead.ports import Log, Reader, Store
+from playhead.ports import BATCH_BYTES, Log, Reader, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,9 @@ class DifferenceLog:
         sizes = self._epoch.sizes or {}
         return {p: OffsetRange(0, sizes.get(p, 0)) for p in self._log.retained(topic)}
 
-    def reader(self, topic: str, positions: Mapping[int, int]) -> Reader:
+    def reader(
+        self, topic: str, positions: Mapping[int, int], max_bytes: int = BATCH_BYTES
+    ) -> Reader:
         """Return a reader of the difference."""
         return _DifferenceReader(self._store, self._epoch, topic, dict(positions))
 

@@ -15,7 +15,7 @@ from playhead.core.records import Records
 from playhead.core.scope import Scope
 from playhead.core.slots import Slots
 from playhead.engine.call import Calls
-from playhead.ports import TopicInfo
+from playhead.ports import BATCH_BYTES, TopicInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Task:
             begins.
         scope: The part of history that it makes anew, where it has the rest from ``base``.
         base: The version that its scope names; None where that is not declared any more.
-        overlap_records: From how many records on the next batch is computed while the log commits
-            one; 0: never.
+        batch_bytes: Bytes of values from which on a batch is large enough.
+        threads: Whether the next batch is computed while Kafka commits one.
     """
 
     app: str
@@ -65,7 +65,8 @@ class Task:
     stage: str = ""
     scope: Scope | None = None
     base: Task | None = None
-    overlap_records: int = 0
+    batch_bytes: int = BATCH_BYTES
+    threads: bool = False
 
     @property
     def publishes(self) -> bool:

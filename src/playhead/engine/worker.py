@@ -179,7 +179,7 @@ class Worker:
                 return self.stop.is_set() or orders.stage != stage
             with (
                 closing(self._reader(session, bound)) as reader,
-                closing(Line(session, self._overlap(session))) as line,
+                closing(Line(session, overlaps=self._overlaps(session))) as line,
             ):
                 while not (self.stop.is_set() or _asked(orders) or _reached(session, bound)):
                     keeper.check()
@@ -222,10 +222,9 @@ class Worker:
         orders, line.orders, line.counts = line.orders, None, Counts()
         return orders
 
-    def _overlap(self, session: Session) -> int:
-        """Return from how many records on a batch need not be finished before the next begins."""
-        can = session.log.remote and self.task.publishes
-        return self.task.overlap_records if can else 0
+    def _overlaps(self, session: Session) -> bool:
+        """Say whether the next batch is computed while the log commits one."""
+        return self.task.threads and session.log.remote and self.task.publishes
 
     def _turned(self, session: Session) -> bool:
         """Look at a publisher's stage after reading: what it read may be a retired version's."""
@@ -233,10 +232,9 @@ class Worker:
 
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
-        topic = self.task.topic.name
         if bound is None:
             self._tell(Reading(session.name, session.positions, {}))
-            return Capped(session.log, topic, session.positions, None, self.stop.wait)
+            return self._capped(session, None)
         moves = not isinstance(bound, Fixed)
         told: list[Mapping[int, int]] = []
 
@@ -247,7 +245,25 @@ class Worker:
                 self._tell(Reading(session.name, session.positions, dict(at), moves))
             return at
 
-        return Capped(session.log, topic, session.positions, now, self.stop.wait, moves=moves)
+        return self._capped(session, now, moves=moves)
+
+    def _capped(
+        self,
+        session: Session,
+        bound: Callable[[], Mapping[int, int]] | None,
+        *,
+        moves: bool = True,
+    ) -> Capped:
+        task, at = self.task, session.positions
+        return Capped(
+            session.log,
+            task.topic.name,
+            at,
+            bound,
+            self.stop.wait,
+            moves=moves,
+            max_bytes=task.batch_bytes,
+        )
 
 
 def _asked(orders: Orders) -> bool:

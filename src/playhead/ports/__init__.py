@@ -8,7 +8,7 @@ crosses these modules. An adapter object belongs to one thread; open another one
 from playhead.core.lineage import Generation
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.journal import AuditRow, Journal, RunRow
-from playhead.ports.log import Appender, GroupInfo, Log, Member, Reader, TopicInfo
+from playhead.ports.log import BATCH_BYTES, Appender, GroupInfo, Log, Member, Reader, TopicInfo
 from playhead.ports.publications import Publications
 from playhead.ports.store import (
     Catalog,
@@ -29,6 +29,7 @@ from playhead.ports.store import (
 )
 
 __all__ = [
+    "BATCH_BYTES",
     "SKIPPED",
     "Appender",
     "AuditRow",

@@ -38,6 +38,9 @@ class GroupInfo:
     died: tuple[str, ...] = ()
 
 
+BATCH_BYTES = 16 << 20
+
+
 class Reader(Protocol):
     """Reads partitions from given positions. Not a member of any group; commits nothing."""
 
@@ -46,7 +49,8 @@ class Reader(Protocol):
 
         Waits up to ``timeout_s`` for the first record. Returns committed records only. A
         partition whose position moved past a gap (a transaction marker) without a record
-        comes with zero records and its new ``next``. ``max_records`` bounds the sum.
+        comes with zero records and its new ``next``. ``max_records`` bounds the sum; it ends
+        earlier where values take as much as the reader was told.
 
         Raises:
             OffsetOutOfRange: A position is not retained.
@@ -208,8 +212,14 @@ class Log(Groups, Protocol):
     def offset_at(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Return the first offset with a timestamp at or after the time; None: there is none."""
 
-    def reader(self, topic: str, positions: Mapping[int, int]) -> Reader:
-        """Return a reader of these partitions, at these positions."""
+    def reader(
+        self, topic: str, positions: Mapping[int, int], max_bytes: int = BATCH_BYTES
+    ) -> Reader:
+        """Return a reader of these partitions, at these positions.
+
+        Once it has values of ``max_bytes``, it returns them: what it has fetched by then may be
+        somewhat more.
+        """
 
     def join(self, group: str, topic: str) -> Member:
         """Join ``group`` for ``topic`` and wait for the assignment.
