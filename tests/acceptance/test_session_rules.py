@@ -182,7 +182,9 @@ def test_group_metadata_of_the_assignment_is_used_unchanged(
     Awake it is assigned anew, with metadata that Kafka would accept; the old ones it refuses.
     """
     scene = make_scene("kafka")
-    worker = scene.trip.start(*UNTIL, PLAYHEAD_CRASH="computed:3:SIGSTOP")
+    # Without threads, so that the batch before it is stored when this one is computed.
+    told = {"PLAYHEAD_CRASH": "computed:3:SIGSTOP", "PLAYHEAD_THREADS": "false"}
+    worker = scene.trip.start(*UNTIL, **told)
     try:
         wait_for(lambda: frozen(worker), "the worker to freeze", timeout_s=90)
         assert scene.cursor() == (10, 1, 2)

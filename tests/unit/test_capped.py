@@ -18,7 +18,7 @@ class Tape:
     def __init__(self, offsets, chance):
         self.offsets, self.chance, self.readers = offsets, chance, 0
 
-    def reader(self, _topic, positions, _max_bytes):
+    def reader(self, positions):
         self.readers += 1
         return Head(self, dict(positions))
 
@@ -67,7 +67,7 @@ def test_a_bound_that_moves_is_followed_record_by_record(seed):
     tape = Tape(offsets, chance)
     bound = dict.fromkeys(offsets, 0)
     position, seen = dict.fromkeys(offsets, 0), {p: [] for p in offsets}
-    capped = Capped(tape, "t", position, lambda: bound, lambda _s: None)
+    capped = Capped(tape.reader, position, lambda: bound, lambda _s: None)
     while any(at < offsets[p][-1] + 1 for p, at in position.items()):
         for p in chance.sample(sorted(bound), chance.randint(1, 3)):
             bound[p] = min(offsets[p][-1] + 1, bound[p] + chance.randint(0, 40))
@@ -80,7 +80,7 @@ def test_a_bound_that_moves_is_followed_record_by_record(seed):
 def test_a_bound_in_a_gap_is_reached_though_no_record_lies_before_it():
     tape = Tape({0: [0, 1, 9]}, random.Random(0))
     position, seen, bound = {0: 0}, {0: []}, {0: 2}
-    capped = Capped(tape, "t", position, lambda: bound, lambda _s: None)
+    capped = Capped(tape.reader, position, lambda: bound, lambda _s: None)
     read_on(capped, bound, seen, position)
     bound[0] = 7
     read_on(capped, bound, seen, position)
@@ -93,7 +93,7 @@ def test_a_bound_in_a_gap_is_reached_though_no_record_lies_before_it():
 def test_a_partition_that_the_bound_does_not_name_is_not_read():
     tape = Tape({0: [0, 1], 1: [0, 1]}, random.Random(0))
     position, seen = {0: 0, 1: 0}, {0: [], 1: []}
-    capped = Capped(tape, "t", position, lambda: {1: 2}, lambda _s: None)
+    capped = Capped(tape.reader, position, lambda: {1: 2}, lambda _s: None)
     read_on(capped, {1: 2}, seen, position)
     assert seen == {0: [], 1: [0, 1]}
 
@@ -102,7 +102,7 @@ def test_what_was_read_ahead_stays_bounded_however_far_the_log_goes_on():
     tape = Tape({0: list(range(5000)), 1: list(range(5000))}, random.Random(0))
     bound = {0: 1, 1: 2000}
     position, seen = {0: 0, 1: 0}, {0: [], 1: []}
-    capped = Capped(tape, "t", position, lambda: bound, lambda _s: None)
+    capped = Capped(tape.reader, position, lambda: bound, lambda _s: None)
     read_on(capped, bound, seen, position)
     assert sum(map(len, capped._ahead.values())) <= 14
     assert tape.readers < 10
@@ -121,7 +121,7 @@ def test_a_bound_that_stays_is_not_read_beyond():
     tape = Tape({0: list(range(50)), 1: list(range(5000))}, random.Random(0))
     bound = {0: 3, 1: 2000}
     position, seen = {0: 0, 1: 0}, {0: [], 1: []}
-    capped = Capped(tape, "t", position, lambda: bound, lambda _s: None, moves=False)
+    capped = Capped(tape.reader, position, lambda: bound, lambda _s: None, moves=False)
     read_on(capped, bound, seen, position)
     assert seen == {0: [0, 1, 2], 1: list(range(2000))}
     assert tape.readers < 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import polars as pl
@@ -139,19 +139,8 @@ class PostgresDatabase:
             raise _told(error.sqlstate or "", shown, lost=bool(lost)) from error
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, begin: str = _READ_COMMITTED) -> Iterator[None]:
         """Run the block in one writing transaction: all of it, or none."""
-        with self._within(_READ_COMMITTED):
-            yield
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Run the block in one reading transaction: it sees one moment."""
-        with self._within(_ONE_MOMENT):
-            yield
-
-    @contextmanager
-    def _within(self, begin: str) -> Iterator[None]:
         with self._translated():
             self._connection.execute(begin)
             try:
@@ -163,6 +152,10 @@ class PostgresDatabase:
                 raise
             if ended != "COMMIT":  # a statement had failed, and nobody looked
                 raise StoreFailed(f"{self._address.shown}: the transaction was rolled back")
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Run the block in one reading transaction: it sees one moment."""
+        return self.transaction(_ONE_MOMENT)
 
     def all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
         """Return every row."""

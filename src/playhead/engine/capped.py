@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from playhead.core.records import Records
-from playhead.ports import BATCH_BYTES, Log, Reader, Store, positions
+from playhead.ports import Reader, Store, positions
 
 Wait = Callable[[float], object]
 
@@ -52,21 +52,18 @@ class Capped:
 
     def __init__(
         self,
-        log: Log,
-        topic: str,
+        open_reader: Callable[[Mapping[int, int]], Reader],
         positions: Mapping[int, int],
         bound: Callable[[], Mapping[int, int]] | None,
         wait: Wait,
         *,
         moves: bool = True,
-        max_bytes: int = BATCH_BYTES,
     ) -> None:
         """Begin at ``positions``; ``bound`` is asked before each read, for it may have moved.
 
         Where it ``moves``, a partition that has reached it goes on being read, into memory.
         """
-        self._log, self._topic, self._moves = log, topic, moves
-        self._max_bytes = max_bytes
+        self._open_reader, self._moves = open_reader, moves
         self._at = dict(positions)
         self._bound, self._wait = bound, wait
         self._ahead: dict[int, Records] = {}
@@ -97,8 +94,7 @@ class Capped:
 
     def _opened(self, partitions: set[int]) -> Reader:
         if self._reader is None:
-            at = {p: self._at[p] for p in partitions}
-            self._reader = self._log.reader(self._topic, at, self._max_bytes)
+            self._reader = self._open_reader({p: self._at[p] for p in partitions})
             self._read = set(partitions)
         return self._reader
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Counts
@@ -232,9 +233,11 @@ class Worker:
 
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
+        task = self.task
+        opened = partial(session.log.reader, task.topic.name, max_bytes=task.batch_bytes)
         if bound is None:
             self._tell(Reading(session.name, session.positions, {}))
-            return self._capped(session, None)
+            return Capped(opened, session.positions, None, self.stop.wait)
         moves = not isinstance(bound, Fixed)
         told: list[Mapping[int, int]] = []
 
@@ -245,25 +248,7 @@ class Worker:
                 self._tell(Reading(session.name, session.positions, dict(at), moves))
             return at
 
-        return self._capped(session, now, moves=moves)
-
-    def _capped(
-        self,
-        session: Session,
-        bound: Callable[[], Mapping[int, int]] | None,
-        *,
-        moves: bool = True,
-    ) -> Capped:
-        task, at = self.task, session.positions
-        return Capped(
-            session.log,
-            task.topic.name,
-            at,
-            bound,
-            self.stop.wait,
-            moves=moves,
-            max_bytes=task.batch_bytes,
-        )
+        return Capped(opened, session.positions, now, self.stop.wait, moves=moves)
 
 
 def _asked(orders: Orders) -> bool:
