@@ -21,7 +21,7 @@ import playhead
 from playhead.adapters.kafka import KafkaLog
 from playhead.core.checkpoint import Committed
 from playhead.core.offsets import OffsetRange, TopicPartition
-from playhead.core.records import Outgoing
+from playhead.core.records import Origins, Outgoing
 from playhead.errors import ConfigError, LogFailed, OffsetOutOfRange, Refused, SessionLost
 from servers import KafkaServer
 
@@ -92,6 +92,26 @@ def test_the_position_passes_markers_and_aborted_records(log: KafkaLog, topic: s
     assert batches[-1].next == 7
     positions = [batch.next for batch in batches]
     assert positions == sorted(set(positions))  # an empty batch comes only when it moved
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["made", "given"])
+def test_a_queue_that_is_full_loses_and_repeats_nothing(
+    kafka: KafkaServer, log: KafkaLog, topic: str, *, made: bool
+) -> None:
+    properties = {"queue.buffering.max.messages": "50", "linger.ms": "1"}
+    offsets = list(range(3_000))
+    origins = Origins((("n", b"%"),), TopicPartition("a%d", 7), offsets)
+    outgoing = records_for(topic, *[b"%d" % i for i in offsets])
+    outgoing.headers = origins if made else [() if i % 2 else h for i, h in enumerate(origins)]
+    narrow = KafkaLog(kafka.bootstrap, properties)
+    with closing(narrow), closing(narrow.appender("a")) as appender:
+        appender.append(outgoing)
+        appender.commit()
+    with closing(log.reader(topic, {0: 0})) as reader:
+        read = [batch for _ in range(4) for batch in reader.read(10_000, 0.5)]
+    assert [v for batch in read for v in batch.values] == outgoing.values
+    assert [h for batch in read for h in batch.headers] == list(outgoing.headers)
+    assert origins[2] == (("n", b"%"), ("playhead-source", b"a%d[7]@2"))
 
 
 def test_what_was_committed_is_retained_at_once(log: KafkaLog, topic: str) -> None:

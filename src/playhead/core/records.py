@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
+from operator import mod
 from typing import TypeVar, cast, overload
 
 from playhead.core.offsets import TopicPartition
@@ -136,10 +138,12 @@ class Origins(Sequence[Headers]):
     def __iter__(self) -> Iterator[Headers]:
         return map(tuple, self.lists())
 
-    def lists(self) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield the headers of each record as a list."""
-        common, begin = self._common, self._begin
-        return ([*common, (SOURCE, b"%b%d" % (begin, o))] for o in self._offsets)
+    def lists(self, start: int = 0) -> Iterator[list[tuple[str, bytes]]]:
+        """Return the headers of each record from index ``start`` on, as a list."""
+        sources = map(mod, repeat(self._begin.replace(b"%", b"%%") + b"%d"), self._offsets[start:])
+        return map(
+            list, zip(*map(repeat, self._common), zip(repeat(SOURCE), sources), strict=False)
+        )
 
     @overload
     def __getitem__(self, at: int) -> Headers: ...
