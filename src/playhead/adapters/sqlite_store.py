@@ -46,7 +46,7 @@ DIALECT = Dialect(
     name_max=None,
 )
 _STAGE = "temp.playhead__stage"
-_CACHE_KB = 65_536  # what a batch touches of a table with a million keys, and most of what it reads
+_CACHE_KB = 32_768  # most of what a batch touches of a table with a million keys
 
 
 class SqliteDatabase(SqliteFile):
