@@ -37,6 +37,7 @@ Slots = dict[str, pl.DataFrame]
 
 FORMAT = 1
 DEPTH_MAX = 64
+_TEXT = frozenset({str})
 _MAGIC = b"phslots"
 _DIGEST_AT = len(_MAGIC) + 1
 _PAYLOAD_AT = _DIGEST_AT + hashlib.sha256().digest_size
@@ -198,20 +199,9 @@ def unpack_row(packed: bytes) -> dict[str, Any]:
 
 
 def is_flat(state: dict[str, Any]) -> bool:
-    """Say whether a state is a dict of scalars that ``pack_row`` takes as it is, for certain."""
-    for name, value in state.items():
-        kind = type(value)
-        if kind is float:
-            good = isfinite(value)
-        elif kind is int:
-            good = -(2**63) <= value < 2**63
-        elif kind is str:
-            good = value.isascii()
-        else:
-            good = value is None or kind is bool or kind is bytes
-        if not good or type(name) is not str or not name.isascii():
-            return False
-    return True
+    """Say whether a state is a dict of scalars that ``pack_row`` takes."""
+    named = _TEXT.issuperset(map(type, state)) and not any(map(_fault, state))
+    return named and not any(map(_fault, state.values()))
 
 
 def _check_packable(value: object, path: str, depth: int) -> None:
@@ -236,17 +226,20 @@ def _check_packable(value: object, path: str, depth: int) -> None:
 
 def _fault(value: object) -> str | None:
     """Say what is wrong with a scalar, or None; a subclass would come back as its base."""
-    if isinstance(value, int) and type(value) is int:
-        return None if -(2**63) <= value < 2**63 else "an int past 64 bits"
-    if isinstance(value, float) and type(value) is float:
-        return None if isfinite(value) else f"{value}, which is not finite"
-    if isinstance(value, str) and type(value) is str:
-        return None if _is_utf8(value) else f"{value!r}, which has no UTF-8"
-    plain = value is None or type(value) in {bool, bytes}
-    return None if plain else f"of type {type(value).__name__}"
+    kind = type(value)
+    if kind is float:
+        return None if isfinite(value) else f"{value}, which is not finite"  # type: ignore[arg-type]
+    if kind is int:
+        return None if -(2**63) <= value < 2**63 else "an int past 64 bits"  # type: ignore[operator]
+    if kind is str:
+        return None if _is_utf8(value) else f"{value!r}, which has no UTF-8"  # type: ignore[arg-type]
+    plain = value is None or kind is bool or kind is bytes
+    return None if plain else f"of type {kind.__name__}"
 
 
 def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
