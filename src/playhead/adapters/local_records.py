@@ -5,7 +5,8 @@ A row for each record would cost more than all else together: SQLite takes 3 µs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 import msgspec
@@ -22,7 +23,6 @@ CREATE TABLE IF NOT EXISTS record_batch (
 """
 T = TypeVar("T")
 _MOST, _MOST_BYTES = 4_000, 4_000_000  # of one row
-_AT_ONCE = 16  # rows that are fetched at once
 _THERE = "topic = ? AND partition = ?"
 
 Bytes = bytes | None
@@ -92,37 +92,38 @@ def read(
     """
     left, room = most
     pieces: list[Records] = []
-    for first, content in _rows(db, place, position):
-        times, keys, values, headers = _decode(content)
-        begin = max(position - first, 0)
-        end = min(begin + left, len(times))
-        if begin < end:
-            offsets = list(range(first + begin, first + end))
-            some = times[begin:end], keys[begin:end], values[begin:end]
-            pieces.append(Records(place, offsets, *some, first + end, headers[begin:end]))
-            left -= end - begin
-            room -= len(content)
-        if not left or room <= 0:
-            break
+    with closing(_rows(db, place, position)) as rows:
+        for ((first, content),) in rows:
+            times, keys, values, headers = _decode(content)
+            begin = max(position - first, 0)
+            end = min(begin + left, len(times))
+            if begin < end:
+                offsets = list(range(first + begin, first + end))
+                some = times[begin:end], keys[begin:end], values[begin:end]
+                pieces.append(Records(place, offsets, *some, first + end, headers[begin:end]))
+                left -= end - begin
+                room -= len(content)
+            if not left or room <= 0:
+                break
     return joined(pieces) if pieces else None
 
 
-def _rows(db: SqliteFile, place: TopicPartition, position: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the rows from the one that a position may be in, a few at a time."""
+def _rows(
+    db: SqliteFile, place: TopicPartition, position: int
+) -> Generator[list[tuple[int, bytes]]]:
+    """Yield the rows from the one that a position may be in, one by one: no more than is read."""
     (start,) = db.one(
         f"SELECT max(first) FROM record_batch WHERE {_THERE} AND first <= ?",
         *_at(place),
         position,
     ) or (None,)
     start = position if start is None else start
-    while rows := db.all(
-        f"SELECT first, content FROM record_batch WHERE {_THERE} AND first >= ? "
-        f"ORDER BY first LIMIT {_AT_ONCE}",
+    yield from db.some(
+        f"SELECT first, content FROM record_batch WHERE {_THERE} AND first >= ? ORDER BY first",
+        1,
         *_at(place),
         start,
-    ):
-        yield from rows
-        start = rows[-1][0] + 1
+    )
 
 
 def first_since(db: SqliteFile, place: TopicPartition, timestamp_ms: int) -> int | None:
@@ -142,12 +143,11 @@ def first_since(db: SqliteFile, place: TopicPartition, timestamp_ms: int) -> int
 
 def delete_before(db: SqliteFile, place: TopicPartition, offset: int) -> None:
     """Delete a partition's records before an offset, inside the caller's transaction."""
-    rest = read(db, place, offset, (_MOST, 1))
     where = f"FROM record_batch WHERE {_THERE} AND first"
     split = db.one(f"SELECT next {where} < ? AND next > ?", *_at(place), offset, offset)
+    kept = read(db, place, offset, (split[0] - offset, 1)) if split else None
     db.run(f"DELETE {where} < ?", *_at(place), offset)
-    if split is not None and rest is not None:
-        kept = rest.before(split[0])
+    if kept is not None:
         _insert(db, place, offset, (kept.timestamps_ms, kept.keys, kept.values, kept.headers))
 
 

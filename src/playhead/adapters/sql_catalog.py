@@ -142,7 +142,7 @@ class SqlCatalog:
         with self._sql.snapshot():
             versions = self.versions()
             chosen = [v for v in versions if only is None or v.name in only]
-            rows = {t.physical: read_rows(self._sql, t, None) for v in chosen for t in v.tables}
+            rows = {t.physical: self.rows(t) for v in chosen for t in v.tables}
             ledger = self._sql.meta("ledger") or ""
             return Cut(self.changes(), versions, self._cursors(), rows, ledger)
 
