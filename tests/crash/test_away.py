@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from playhead.adapters.kafka import KafkaLog
+from playhead.adapters.kafka_session import KafkaMember
+from playhead.core.checkpoint import Committed
+from playhead.core.records import Outgoing
+from playhead.errors import SessionLost
 from proxy import Proxy
 from servers import KafkaServer, free_ports
 from story import Trip, headers, wait_for
@@ -114,6 +120,39 @@ def test_a_broker_that_is_killed_is_waited_for(
     for one in (trip, idle):
         one.run()
         check(one, expected)
+
+
+def test_a_member_that_heard_of_the_end_while_idle_asks_before_it_publishes(
+    broker: Broker,
+) -> None:
+    with closing(KafkaLog(broker.server.bootstrap)) as log:
+        topic = log.create_topic("idle", 1, {"retention.ms": "-1"}).name
+
+        def publish(member: KafkaMember, at: int) -> None:
+            outgoing = Outgoing(topic)
+            outgoing.add(0, None, b"1", 1_400_000_000_000)
+            member.publish([outgoing], {0: Committed(at, "")})
+
+        def hear(member: KafkaMember) -> None:
+            broker.proxy.close()
+            for _ in range(20):
+                member.ensure()
+                time.sleep(0.1)
+
+        with closing(log.join("idle", topic)) as member:
+            member.begin_publishing("idle")
+            publish(member, 1)
+            hear(member)
+            broker.proxy.open()
+            publish(member, 2)  # it is back: nothing was lost
+            hear(member)
+            begun = time.monotonic()
+            with pytest.raises(SessionLost):
+                publish(member, 3)
+            assert time.monotonic() - begun < 25  # and not half a minute, and ten seconds more
+            broker.proxy.open()
+        with closing(log.reader(topic, {0: 0})) as reader:
+            assert sum(map(len, reader.read(10, 10))) == 2
 
 
 WAITS = "distance@miles: waiting, and goes on by itself"

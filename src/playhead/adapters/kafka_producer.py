@@ -15,7 +15,14 @@ from operator import length_hint
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+    libversion,
+)
 
 from playhead.adapters.kafka_client import ASK_S, CONTACT_S, LOGGER, REQUEST_S, Clients, error_of
 from playhead.core.checkpoint import Committed
@@ -41,6 +48,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 262_144,
 }
+# When no broker is left, librdkafka 2.10 begins with bootstrap.servers again, and forgets the
+# broker that it takes for the group's coordinator: then `send_offsets_to_transaction` never comes
+# back (confluentinc/librdkafka#5511, open). Ours begins anew anyway: a producer that fails is
+# thrown away. Older ones know neither this nor the property.
+if libversion()[1] >= 0x020A0000:
+    _DEFAULTS = {**_DEFAULTS, "metadata.recovery.strategy": "none"}
 
 
 # Often, for what they tell is late by up to this long. `txretries` is of no use: it counts answers
@@ -88,7 +101,7 @@ class TransactionalProducer:
         self._refused: tuple[KafkaError, str] | None = None
         self._ended = 0  # transactions that were told to commit or to abort
         self._timeouts = 0
-        self._away = False  # whether no broker could be reached, in this transaction
+        self._away = False  # whether no broker could be reached when librdkafka last told
         self.check_topic = check_topic
         forced = {
             "transactional.id": transactional_id,
@@ -110,9 +123,14 @@ class TransactionalProducer:
         self._producer.poll(0)
 
     def begin(self) -> None:
-        """Begin a transaction."""
-        self.serve()  # what happened while idle says nothing about this transaction
-        self._away = False
+        """Begin a transaction, where a broker can be reached.
+
+        librdkafka tells once when no broker is left, and never of a return: so it is asked for.
+        """
+        self.serve()
+        if self._away:
+            self._producer.list_topics(timeout=CONTACT_S)
+            self._away = False
         self.open = True
         self._producer.begin_transaction()
 
