@@ -17,7 +17,7 @@ from playhead.errors import ConfigError
 from playhead.ports import BATCH_BYTES
 
 FILE = "playhead.toml"
-_KEYS = ("app", "log", "store", "mirror", "kafka", "run")
+_KEYS = ("app", "log", "store", "mirror", "kafka", "run", "cache")
 _STORE_KEYS = ("url", "history", "history_bytes", "snapshot_records", "snapshot_every")
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?B)\Z", re.IGNORECASE)
@@ -41,6 +41,7 @@ class Settings:
         threads: Whether the next batch is computed while Kafka commits one; the results are the
             same.
         rules: When snapshots are saved, and how long every offset can be restored.
+        cache_bytes: Most bytes of decoded history that are kept on the disk; 0: none.
     """
 
     root: Path
@@ -53,6 +54,7 @@ class Settings:
     batch_bytes: int = BATCH_BYTES
     threads: bool = True
     rules: Rules = field(default_factory=Rules)
+    cache_bytes: int = 2 << 30
 
     def path(self, relative: str) -> Path:
         """Return a path of the project."""
@@ -90,6 +92,11 @@ def load(
     if isinstance(table, Mapping):
         _check_known(table, _STORE_KEYS, f"{FILE} [store]")
         found["store"] = table.get("url")
+    cache = _table(found, "cache")
+    _check_known(cache, ("bytes",), f"{FILE} [cache]")
+    most = os.environ.get("PLAYHEAD_CACHE_BYTES") or cache.get("bytes")
+    if most is not None:
+        given["cache_bytes"] = _bytes(most, "bytes")
     given["rules"] = _rules(table if isinstance(table, Mapping) else {})
     for name in ("app", "log", "store", "mirror"):
         value = flags.get(name) or os.environ.get(f"PLAYHEAD_{name.upper()}") or found.get(name)

@@ -16,8 +16,10 @@ from playhead.core.declare import App
 from playhead.errors import ConfigError, DeclarationError, PlayheadError
 
 if TYPE_CHECKING:
+    from playhead.adapters.history_cache import HistoryCache
     from playhead.ports import Log, Store
 
+CACHE = ".playhead/cache"
 NOTHING_YET = "nothing has run here yet; next: playhead run"
 
 
@@ -124,6 +126,13 @@ class Project:
             store.close()
             raise PlayheadError(NOTHING_YET)
         return store
+
+    def cache(self) -> HistoryCache:
+        """Return the history cache; it needs no closing."""
+        from playhead.adapters.history_cache import HistoryCache
+
+        settings = self.settings
+        return HistoryCache(settings.path(CACHE), settings.cache_bytes, settings.log)
 
     def _opened(self, *, must_exist: bool) -> Store:
         address = self.settings.store

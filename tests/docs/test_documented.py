@@ -33,10 +33,10 @@ COMMANDS = dict(commands(cli))
 
 def test_the_commands_are_those_of_this_release() -> None:
     assert sorted(COMMANDS) == [
-        "adopt", "check", "clean", "dead-letters", "demo", "diff", "explain", "groups describe",
-        "groups reset", "history", "ingest", "init", "plan", "promote", "query", "replay", "rewind",
-        "rollback", "run", "scan", "status", "topics create", "topics describe", "topics list",
-        "topics tail",
+        "adopt", "cache", "check", "clean", "dead-letters", "demo", "diff", "explain",
+        "groups describe", "groups reset", "history", "ingest", "init", "plan", "promote", "query",
+        "replay", "rewind", "rollback", "run", "scan", "status", "topics create", "topics describe",
+        "topics list", "topics tail",
     ]  # fmt: skip
 
 

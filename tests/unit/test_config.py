@@ -122,6 +122,17 @@ def test_a_batch_size_of_flag_and_environment_too(tmp_path, monkeypatch, value):
     refused(tmp_path, "", "batch_records", "positive")
 
 
+def test_bytes_of_the_cache(tmp_path, monkeypatch):
+    assert load(tmp_path, {}).cache_bytes == 2 << 30
+    write(tmp_path, '[cache]\nbytes = "3MB"\n')
+    assert load(tmp_path, {}).cache_bytes == 3 << 20
+    monkeypatch.setenv("PLAYHEAD_CACHE_BYTES", "0B")
+    assert load(tmp_path, {}).cache_bytes == 0
+    monkeypatch.delenv("PLAYHEAD_CACHE_BYTES")
+    refused(tmp_path, "[cache]\nbytes = 5", "bytes = 5", "MB")
+    refused(tmp_path, "[cache]\nsize = '5MB'", "unknown setting 'size'")
+
+
 def test_bytes_and_threads_of_a_run(tmp_path, monkeypatch):
     assert (load(tmp_path, {}).batch_bytes, load(tmp_path, {}).threads) == (16 << 20, True)
     write(tmp_path, '[run]\nbatch_bytes = "2MB"\nthreads = false\n')

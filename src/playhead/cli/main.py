@@ -52,6 +52,7 @@ for _command in (
     look.history,
     scan.scan,
     clean.clean,
+    clean.cache,
     own.rewind,
     own.adopt,
     own.check,

@@ -201,16 +201,25 @@ class Decoder:
             kinds = {c.name: c for c in topic.schema}
             self._key_of = key_reader([kinds[k] for k in topic.key]) if topic.key else None
 
+    @property
+    def content(self) -> str:
+        """What the rows depend on beside the records: the declaration, and who decodes."""
+        topic = self._topic
+        versions = f"msgspec {msgspec.__version__}, polars {pl.__version__}"
+        return repr((topic.schema, topic.key, topic.tombstones, versions))
+
     def empty(self) -> pl.DataFrame:
         """Return a zero-row frame with every column and its dtype."""
         return pl.DataFrame(schema=self.schema)
 
     def frame(self, records: Records) -> pl.DataFrame:
-        """Return one row a record, in log order.
+        """Return one row a record, in log order; records that are decoded already as they are.
 
         Raises:
             BadRecord: A record cannot be decoded; it names topic[partition]@offset.
         """
+        if records.frame is not None:
+            return records.frame
         columns = self._values(records)
         columns["_partition"] = pl.repeat(
             records.source.partition, len(records), dtype=pl.Int32, eager=True

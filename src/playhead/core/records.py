@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from operator import mod
 from typing import TypeVar, cast, overload
+
+import polars as pl
 
 from playhead.core.offsets import TopicPartition
 
@@ -35,6 +37,7 @@ class Records:
         values: Value of each record, or None.
         next: The position after them: the next offset to read, past any gap that was seen.
         headers: Headers of each record, or empty where nobody asked for them.
+        frame: Its rows as the declared columns, where somebody has decoded them already.
     """
 
     source: TopicPartition
@@ -44,6 +47,7 @@ class Records:
     values: Sequence[bytes | None]
     next: int
     headers: Sequence[Headers] = ()
+    frame: pl.DataFrame | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -70,6 +74,7 @@ class Records:
             self.values[start:stop],
             self.next,
             self.headers[start:stop],
+            None if self.frame is None else self.frame[start:stop],
         )
 
     def where(self, keep: Sequence[bool]) -> Records:
@@ -83,6 +88,7 @@ class Records:
             [self.values[i] for i in kept],
             self.next,
             [self.headers[i] for i in kept] if self.headers else (),
+            None if self.frame is None else self.frame.filter(pl.Series(keep, dtype=pl.Boolean)),
         )
 
     def followed_by(self, other: Records) -> Records:
@@ -105,6 +111,7 @@ def joined(pieces: Sequence[Records]) -> Records:
         _chained([piece.values for piece in pieces]),
         pieces[-1].next,
         headers,
+        _framed(pieces),
     )
 
 
@@ -113,6 +120,33 @@ def _chained(columns: Sequence[Sequence[T]]) -> list[T]:
     for column in columns[1:]:
         whole += column
     return whole
+
+
+def _framed(pieces: Sequence[Records]) -> pl.DataFrame | None:
+    frames = [piece.frame for piece in pieces if piece.frame is not None]
+    return pl.concat(frames) if len(frames) == len(pieces) else None
+
+
+class Unread(Sequence[bytes | None]):
+    """Values that stay in the log until one of them is asked for: where rows are known, seldom."""
+
+    def __init__(self, fetch: Callable[[], Sequence[bytes | None]], span: range) -> None:
+        """Stand for those at the indices ``span`` of what ``fetch`` returns."""
+        self._fetch, self._span = fetch, span
+
+    def __len__(self) -> int:
+        return len(self._span)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes | None: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[bytes | None]: ...
+
+    def __getitem__(self, at: int | slice) -> bytes | Sequence[bytes | None] | None:
+        if isinstance(at, slice):
+            return Unread(self._fetch, self._span[at])
+        return self._fetch()[self._span[at]]
 
 
 class Origins(Sequence[Headers]):

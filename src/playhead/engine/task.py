@@ -15,7 +15,7 @@ from playhead.core.records import Records
 from playhead.core.scope import Scope
 from playhead.core.slots import Slots
 from playhead.engine.call import Calls
-from playhead.ports import BATCH_BYTES, TopicInfo
+from playhead.ports import BATCH_BYTES, Cache, TopicInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Task:
         base: The version that its scope names; None where that is not declared any more.
         batch_bytes: Bytes of values from which on a batch is large enough.
         threads: Whether the next batch is computed while Kafka commits one.
+        cache: Where decoded history is kept and found, up to a bound; None: nowhere.
     """
 
     app: str
@@ -67,6 +68,7 @@ class Task:
     base: Task | None = None
     batch_bytes: int = BATCH_BYTES
     threads: bool = False
+    cache: Cache | None = None
 
     @property
     def publishes(self) -> bool:

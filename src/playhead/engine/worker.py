@@ -11,6 +11,7 @@ from functools import partial
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.past import Counts
+from playhead.engine.cached import Open, through_cache
 from playhead.engine.capped import Bound, Capped, Fixed, Following, Pace
 from playhead.engine.collector import Collector
 from playhead.engine.events import OnEvent, Reading, Waiting
@@ -234,10 +235,11 @@ class Worker:
     def _reader(self, session: Session, bound: Bound | None) -> Capped:
         """Return a reader that never hands out what lies beyond the bound, and tell the bound."""
         task = self.task
-        opened = partial(session.log.reader, task.topic.name, max_bytes=task.batch_bytes)
+        opened: Open = partial(session.log.reader, task.topic.name, max_bytes=task.batch_bytes)
         if bound is None:
             self._tell(Reading(session.name, session.positions, {}))
             return Capped(opened, session.positions, None, self.stop.wait)
+        opened = through_cache(task, session.log, opened)
         moves = not isinstance(bound, Fixed)
         told: list[Mapping[int, int]] = []
 

@@ -95,6 +95,7 @@ class _Job:
         """Return a worker of a recorded version."""
         known = Known.read(self.project, self.store)
         task = versions.task_of(known, self.project, self.log, known.rows[name])
+        task = replace(task, cache=self.project.cache())
         project, rate = self.project, self.request.max_rate
         return Worker(
             task, project.open_log, project.open_store, self.tell, self.stop, max_rate=rate

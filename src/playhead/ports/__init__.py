@@ -6,6 +6,7 @@ crosses these modules. An adapter object belongs to one thread; open another one
 """
 
 from playhead.core.lineage import Generation
+from playhead.ports.cache import Cache, Kept, KeptTopic
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.journal import AuditRow, Journal, RunRow
 from playhead.ports.log import BATCH_BYTES, Appender, GroupInfo, Log, Member, Reader, TopicInfo
@@ -33,6 +34,7 @@ __all__ = [
     "SKIPPED",
     "Appender",
     "AuditRow",
+    "Cache",
     "Catalog",
     "Cut",
     "DeadLetter",
@@ -40,6 +42,8 @@ __all__ = [
     "GroupInfo",
     "History",
     "Journal",
+    "Kept",
+    "KeptTopic",
     "Lease",
     "Ledger",
     "Log",
