@@ -27,6 +27,7 @@ distances = app.topic(
 )
 both = app.table("both", key="track_id", columns={"track_id": int, "distance": float})
 alone = app.table("alone", key="track_id", columns={"track_id": int, "distance": float})
+filtered = app.table("filtered", key="track_id", columns={"track_id": int, "latitude": float})
 rowwise = app.table("rowwise", key="track_id", columns={"track_id": int, "distance": float})
 
 
@@ -55,9 +56,20 @@ def by_row(row, state):
     return {"track_id": row["track_id"], "distance": total}
 
 
-outputs = {"both": [distances, both], "alone": [alone], "rowwise": [rowwise]}
+def every_tenth(points, _state):
+    """Only a filter."""
+    return points.filter(pl.col("id") % 10 == 0)
+
+
+outputs = {
+    "both": [distances, both],
+    "alone": [alone],
+    "rowwise": [rowwise],
+    "filtered": [filtered],
+}
+functions = {"rowwise": by_row, "filtered": every_tenth}
 for job in os.environ.get("BENCH_JOBS", "both alone").split():
-    function = by_row if job == "rowwise" else kilometres
+    function = functions.get(job, kilometres)
     options = {"per": "row"} if job == "rowwise" else {}
     declare = app.pipeline(points, to=outputs[job], name=f"{job}{suffix}", version="v", **options)
     pipeline = declare(function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +17,7 @@ from playhead.adapters.kafka import KafkaLog
 from playhead.adapters.kafka_session import KafkaMember
 from playhead.core.checkpoint import Committed
 from playhead.core.records import Outgoing
-from playhead.errors import SessionLost
+from playhead.errors import LogFailed, SessionLost
 from proxy import Proxy
 from servers import KafkaServer, free_ports
 from story import Trip, headers, wait_for
@@ -130,7 +131,7 @@ def test_a_member_that_heard_of_the_end_while_idle_asks_before_it_publishes(
 
         def publish(member: KafkaMember, at: int) -> None:
             outgoing = Outgoing(topic)
-            outgoing.add(0, None, b"1", 1_400_000_000_000)
+            outgoing.add(0, None, b"%d" % at, 1_400_000_000_000)
             member.publish([outgoing], {0: Committed(at, "")})
 
         def hear(member: KafkaMember) -> None:
@@ -151,8 +152,32 @@ def test_a_member_that_heard_of_the_end_while_idle_asks_before_it_publishes(
                 publish(member, 3)
             assert time.monotonic() - begun < 25  # and not half a minute, and ten seconds more
             broker.proxy.open()
+        found: list[bytes | None] = []
         with closing(log.reader(topic, {0: 0})) as reader:
-            assert sum(map(len, reader.read(10, 10))) == 2
+            while read := reader.read(10, 3):
+                found += [value for records in read for value in records.values]
+        assert found == [b"1", b"2"]
+
+
+def test_what_is_asked_while_the_broker_goes_away_is_asked_again(broker: Broker) -> None:
+    """Whatever librdkafka says then, one waits for it: "no leaders found" is one of its answers."""
+    with closing(KafkaLog(broker.server.bootstrap)) as log:
+        topic = log.create_topic("asked", 4, {"retention.ms": "-1"}).name
+    failed: list[LogFailed] = []
+    for delay in (0.0, 0.001, 0.003, 0.01, 0.05):
+        with closing(KafkaLog(broker.server.bootstrap)) as log:
+            log.retained(topic)
+            cut = threading.Timer(delay, broker.proxy.close)
+            cut.start()
+            try:
+                while True:
+                    log.retained(topic)
+            except LogFailed as error:
+                failed.append(error)
+            cut.join()
+            broker.proxy.open()
+    assert len(failed) == 5
+    assert [error.message for error in failed if not error.passing] == []
 
 
 WAITS = "distance@miles: waiting, and goes on by itself"

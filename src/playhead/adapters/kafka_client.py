@@ -74,6 +74,7 @@ _PASSING = UNREACHABLE - {
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError._WAIT_COORD,
+    KafkaError._NOENT,  # "no leaders found": list_offsets, where no broker is left
 }  # fmt: skip
 UNAUTHORISED = frozenset(
     {

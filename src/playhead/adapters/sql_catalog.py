@@ -12,7 +12,16 @@ import polars as pl
 from playhead.adapters.sql_database import Sql
 from playhead.adapters.sql_journal import now, write_note
 from playhead.adapters.sql_publications import begin_epochs, check_leases
-from playhead.adapters.sql_tables import create, drop, exists, read_pieces, read_rows, show
+from playhead.adapters.sql_tables import (
+    count,
+    create,
+    drop,
+    exists,
+    read_pieces,
+    read_rows,
+    read_since,
+    show,
+)
 from playhead.core.checkpoint import Cursor
 from playhead.errors import CheckpointConflict, Refused
 from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow, shown_columns
@@ -173,6 +182,14 @@ class SqlMoment:
     def pieces(self, table: TableRow, rows: int) -> Iterator[pl.DataFrame]:
         """Yield a physical table in the order of its key, so many rows at a time."""
         return read_pieces(self.sql, table, rows)
+
+    def count(self, table: TableRow) -> int:
+        """Return how many rows a physical table has."""
+        return count(self.sql, table)
+
+    def since(self, table: TableRow, positions: Mapping[int, int]) -> pl.DataFrame:
+        """Return the rows that come of records at or after a position of each partition."""
+        return read_since(self.sql, table, positions)
 
 
 def _check(sql: Sql, swaps: Sequence[Swap]) -> None:

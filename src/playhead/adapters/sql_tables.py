@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -110,6 +110,24 @@ def read_rows(sql: Sql, table: TableRow, partition: int | None) -> pl.DataFrame:
     # In pieces: their objects stay in the processor's cache, which is half the time.
     pieces = [_frame(sql, table, some) for some in sql.db.some(text, _PIECE, *of)]
     return pl.concat(pieces, rechunk=True) if pieces else _frame(sql, table, [])
+
+
+def read_since(sql: Sql, table: TableRow, positions: Mapping[int, int]) -> pl.DataFrame:
+    """Return the rows that come of records at or after a position of each partition."""
+    mark = sql.dialect.mark
+    found = [
+        _frame(sql, table, sql.db.all(
+            f"{_select(sql, table)} WHERE _partition = {mark} AND _offset >= {mark}", *place
+        ))
+        for place in sorted(positions.items())
+    ]  # fmt: skip
+    return pl.concat(found) if found else _frame(sql, table, [])
+
+
+def count(sql: Sql, table: TableRow) -> int:
+    """Return how many rows a physical table has."""
+    ((rows,),) = sql.db.all(f"SELECT count(*) FROM {sql.dialect.quoted(table.physical)}")
+    return int(rows)
 
 
 def _select(sql: Sql, table: TableRow) -> str:

@@ -13,6 +13,7 @@ from playhead.core.checkpoint import Cursor
 from playhead.core.diff import UNEXPLAINED_MAX, Comparing, Comparison, Shape
 from playhead.errors import ConfigError, DeclarationError, Refused
 from playhead.ops import pairing
+from playhead.ops.ahead import Ahead
 from playhead.ops.in_flight import Place
 from playhead.ops.pairing import Stage
 from playhead.ops.versions import Known
@@ -114,7 +115,8 @@ def diff(project: Project, request: Request) -> Difference:
         known = Known.read(project, store)
         known.pipeline(request.pipeline)
         base, head = _chosen(known, request)
-        found = difference(known, (log, store), base, head, request.expect, topics=request.topics)
+        pair = base, head
+        found = difference(known, (log, store), pair, request.expect, topics=request.topics)
         keep(store, found, request.expect)
     return found
 
@@ -158,27 +160,27 @@ def _chosen(known: Known, request: Request) -> tuple[VersionRow, VersionRow]:
 def difference(
     known: Known,
     where: tuple[Log, Store],
-    base: VersionRow,
-    head: VersionRow,
+    pair: tuple[VersionRow, VersionRow],
     expect: Sequence[str] = (),
     *,
     topics: bool = False,
+    ahead: Ahead | None = None,
 ) -> Difference:
     """Compare two recorded versions at one moment, and in a chain what reads them.
 
     Args:
         known: The catalog and the module.
         where: Log and store. The log is read for topics, and for how far chains have come.
-        base: The version compared with.
-        head: The version that is to become live.
+        pair: The version compared with, and the one that is to become live.
         expect: What is expected beyond the code.
         topics: Compare topics, too; they are where there is no table in common.
+        ahead: What was read of their tables before.
 
     Raises:
         Refused: They have no output in common.
         DeclarationError: An expectation cannot be read, whichever output it is asked of.
     """
-    log, store = where
+    (log, store), (base, head) = where, pair
     stages = pairing.stages(known, base, head)
     tables = pairing.tables(stages)
     published = pairing.topics(known, stages[0]) if topics or not tables else ()
@@ -188,7 +190,8 @@ def difference(
             cure="Give the pipeline a table or a topic.",
         )
     expectations = (*_expected(known, stages), *expect)
-    with store.catalog.moment() as moment:
+    with store.catalog.moment() as now:
+        moment = ahead.at(now) if ahead else now
         place = Place(log, store, moment)
         flights = {stage: pairing.flight(place, stage) for stage in {t.stage for t in tables}}
         shapes = {t.name: t.shape(known, flights[t.stage].bound) for t in tables}

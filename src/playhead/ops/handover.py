@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from playhead.engine.capped import Following
 from playhead.engine.events import Event, OnEvent, Reading, Step
@@ -112,16 +113,27 @@ class Over:
     paused_s: float
 
 
+class Compares(Protocol):
+    """What compares the versions of a hand-over."""
+
+    def read_ahead(self) -> None:
+        """Read what can be read before live stands still."""
+
+    def difference(self) -> Difference:
+        """Return the difference, where all of them stand; raise what forbids to go on."""
+
+
 def hand_over(
-    job: Handover, pairs: Sequence[Pair], difference: Callable[[], Difference]
+    job: Handover, pairs: Sequence[Pair], comparing: Compares
 ) -> tuple[list[Over], Difference]:
     """Make each head live where its live version stands: of one pipeline, or of a whole chain.
 
     1. The heads come near to where live stands; whoever runs them, or else this process, goes on.
+       What is to be compared is read ahead.
     2. Live is held: it stands at C with nothing pending, and its leases are ours.
     3. Head runs to exactly C. The next in a chain comes to the end of what it reads, and is held
        there; its head comes to the end of what that reads.
-    4. ``difference`` is taken where all of them stand; it raises what forbids to go on.
+    4. The difference is taken where all of them stand; it raises what forbids to go on.
     5. One store transaction: pointers, stages, views, audit, under live's leases and all cursors.
     6. The holds are given back: who ran live runs head.
 
@@ -135,10 +147,11 @@ def hand_over(
             following.callback(follower.stop)
             if not follower.pair.behind:
                 follower.near()
+        comparing.read_ahead()
         with ExitStack() as holds:
             standings = [holds.enter_context(_stood(job, follower)) for follower in followers]
             job.tell(Step("head stands"))
-            found = difference()
+            found = comparing.difference()
             job.tell(Step("before swap"))
             epochs = _swap(job, list(zip(pairs, standings, strict=True)), found)
             job.tell(Step("after swap"))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from playhead.engine.events import OnEvent, Step, listener
 from playhead.errors import ConfigError, PlayheadError, PromotionRefused, Unexplained
-from playhead.ops import chains, versions
+from playhead.ops import chains, pairing, versions
 from playhead.ops import diff as diffing
+from playhead.ops.ahead import Ahead
 from playhead.ops.diff import Difference, Reviewed
 from playhead.ops.handover import HOLD_TIMEOUT_S, Handover, Over, Pair, catch_up, hand_over
 from playhead.ops.mirror import refresh
 from playhead.ops.versions import Known
-from playhead.ports import Store, VersionRow
+from playhead.ports import Log, Store, VersionRow
 from playhead.project import Project
 
 
@@ -83,13 +84,8 @@ def promote(
         pairs = _chain(known, project, first)
         reviewed = _reviewed(store, first, accept_diff)
 
-        def difference() -> Difference:
-            expect = reviewed.expect if reviewed else ()
-            found = diffing.difference(known, (log, store), first.base, first.head, expect)
-            _judge(store, found, reviewed)
-            return found
-
-        over, found = hand_over(job, pairs, difference)
+        comparing = _Comparing(known, log, store, first, reviewed)
+        over, found = hand_over(job, pairs, comparing)
         return _done(job, over, found)
 
 
@@ -124,15 +120,39 @@ def rollback(
             )
         head = known.rows[f"{pipeline}@{pointer.previous}"]
         pairs = _chain(known, project, Pair(live, head, "rollback", reason, behind=now))
-
-        def difference() -> Difference:
-            return diffing.difference(known, (log, store), live, head)
-
-        over, found = hand_over(job, pairs, difference)
+        over, found = hand_over(job, pairs, _Comparing(known, log, store, pairs[0]))
         done = _done(job, over, found)
         if now:
             catch_up(job, over)
         return done
+
+
+@dataclass(slots=True)
+class _Comparing:
+    """Takes the difference of a hand-over, and judges it where it is to be one."""
+
+    known: Known
+    log: Log
+    store: Store
+    pair: Pair
+    reviewed: Reviewed | None = None
+    ahead: Ahead = field(default_factory=Ahead)
+
+    def read_ahead(self) -> None:
+        """Read the tables while live goes on: then it stands still for what changes meanwhile."""
+        stages = pairing.stages(self.known, self.pair.base, self.pair.head)
+        with self.store.catalog.moment() as moment:
+            self.ahead.read(moment, pairing.tables(stages))
+
+    def difference(self) -> Difference:
+        """Return it; in a promotion it has to be explained, or accepted."""
+        pair = self.pair.base, self.pair.head
+        expect = self.reviewed.expect if self.reviewed else ()
+        where = self.log, self.store
+        found = diffing.difference(self.known, where, pair, expect, ahead=self.ahead)
+        if self.pair.kind == "promote":
+            _judge(self.store, found, self.reviewed)
+        return found
 
 
 def _live(known: Known, pipeline: str) -> VersionRow:

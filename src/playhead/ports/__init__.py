@@ -10,23 +10,19 @@ from playhead.ports.cache import Cache, Kept, KeptTopic
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.journal import AuditRow, Journal, RunRow
 from playhead.ports.log import BATCH_BYTES, Appender, GroupInfo, Log, Member, Reader, TopicInfo
+from playhead.ports.moment import Cut, Moment, TableRow, VersionRow, shown_columns
 from playhead.ports.publications import Publications
 from playhead.ports.store import (
     Catalog,
-    Cut,
     Lease,
     Ledger,
-    Moment,
     Move,
     Orders,
     Pointer,
     Standing,
     Store,
     Swap,
-    TableRow,
-    VersionRow,
     positions,
-    shown_columns,
 )
 
 __all__ = [
