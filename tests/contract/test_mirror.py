@@ -8,22 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 from playhead.adapters.duckdb_mirror import ask, build, inspect
 from playhead.config import Settings
 from playhead.core.checkpoint import Cursor
+from playhead.core.codec import TOMBSTONE
 from playhead.errors import PlayheadError, StoreFailed
 from playhead.ops.mirror import LEASE, MirrorThread, refresh
 from playhead.ops.query import query
-from playhead.ports import Cut
+from playhead.ports import Cut, Move
 from playhead.project import Project
 from stores import (
     TESTS,
@@ -32,6 +35,7 @@ from stores import (
     a_version,
     frame,
     go,
+    lease_name,
     promote,
     started,
     table,
@@ -318,6 +322,104 @@ def test_times_keep_their_microseconds(here: Place) -> None:
     writer.commit(writer.batch(0, (1, at, at.date())))
     assert here.said() == [(1, at.replace(tzinfo=None), at.date())]
     assert here.said("SELECT seen::VARCHAR FROM t") == [("2014-09-13 07:24:36.123456",)]
+
+
+# ------------------------------------------------------------------- taken over
+
+
+def deletes(writer: Writer, key: int) -> Move:
+    move = writer.batch(0, (key, 0.0))
+    rows = {t: f.with_columns(pl.lit(value=True).alias(TOMBSTONE)) for t, f in move.rows.items()}
+    return replace(move, rows=rows)
+
+
+def goes_on(writer: Writer) -> None:
+    writer.commit(writer.batch(0, (1, 1.5), (3, 3.0)), writer.batch(1, (20, None)))
+
+
+def a_row_goes(writer: Writer) -> None:
+    writer.commit(deletes(writer, 1))
+
+
+def one_goes_and_another_comes(writer: Writer) -> None:
+    a_row_goes(writer)
+    writer.commit(writer.batch(0, (55, 1.0)))
+
+
+def is_rewound(writer: Writer) -> None:
+    writer.commit(writer.rewind(0, 1, (1, 7.0)))
+
+
+def is_rewound_and_comes_back(writer: Writer) -> None:
+    is_rewound(writer)
+    writer.commit(*(writer.batch(0, (8, 8.0), records=9),))
+
+
+def is_removed_and_made_again(writer: Writer) -> None:
+    """The same name, generation and batches, further on: and other rows."""
+    version = writer.version
+    leases = {lease_name(version, p): epoch for p, epoch in writer.epochs.items()}
+    writer.store.ledger.release(leases)
+    writer.store.catalog.forget(version, {})
+    again = started(writer.store, 0, 1, version=version)
+    one = again.batch(0, (1, 11.0), (2, 12.0), records=50)
+    again.commit(one, again.batch(1, (30, 13.0), records=50))
+
+
+@pytest.mark.parametrize(
+    ("happens", "taken"),
+    [
+        (goes_on, True),
+        (a_row_goes, False),
+        (one_goes_and_another_comes, False),
+        (is_rewound, False),
+        (is_rewound_and_comes_back, False),
+        (is_removed_and_made_again, False),
+    ],
+)
+def test_the_mirror_before_is_taken_over_where_it_may_be(
+    here: Place, live: Writer, happens: Callable[[Writer], None], *, taken: bool
+) -> None:
+    """Marked with a value that the store has not, the mirror tells which rows come from where."""
+    shadow = started(here.store, 0, 1, version=a_version("b"))
+    shadow.commit(shadow.batch(0, (1, 1.0), (2, 2.0), records=5), shadow.batch(1, (30, 4.0)))
+    live.commit(live.batch(0, (4, 4.0)))
+    here.refresh()
+    here.mirror.chmod(0o644)
+    with closing(duckdb.connect(str(here.mirror))) as connection:
+        for name in ("t__a", "t__b"):
+            connection.execute(f"UPDATE {name} SET v = -v")
+        connection.execute("CHECKPOINT")
+    here.mirror.chmod(0o444)
+    happens(shadow)
+    here.refresh()
+    fresh = {row[0] for row in here.store.catalog.rows(shadow.version.tables[0]).rows()}
+    rows = dict(here.said("SELECT k, v FROM t__b"))
+    wanted = {r[0]: r[1] for r in here.store.catalog.rows(shadow.version.tables[0]).rows()}
+    assert rows.keys() == wanted.keys() == fresh
+    from_before = {k for k, v in rows.items() if v != wanted[k]}
+    assert from_before == ({2, 30} if taken else set())
+
+
+def test_a_mirror_of_another_store_is_not_taken_over(here: Place, live: Writer) -> None:
+    here.mirror.chmod(0o644)
+    with closing(duckdb.connect(str(here.mirror))) as connection:
+        connection.execute("UPDATE t__a SET v = -1")
+        connection.execute("UPDATE playhead SET store = 'another'")
+        connection.execute("CHECKPOINT")
+    here.mirror.chmod(0o444)
+    live.commit(live.batch(0, (3, 3.0)))
+    assert here.said() == [(1, 1.0), (2, None), (3, 3.0)]
+
+
+def test_a_mirror_without_a_note_of_how_it_stood_is_built_anew(here: Place, live: Writer) -> None:
+    here.mirror.chmod(0o644)
+    with closing(duckdb.connect(str(here.mirror))) as connection:
+        connection.execute("DROP SCHEMA playhead_internal CASCADE")
+        connection.execute("CHECKPOINT")
+    here.mirror.chmod(0o444)
+    live.commit(live.batch(0, (3, 3.0)))
+    assert here.said() == [(1, 1.0), (2, None), (3, 3.0)]
 
 
 # ------------------------------------------------------------------------- freshness

@@ -14,18 +14,19 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import polars as pl
 
 from playhead.core.codec import instance
 from playhead.core.naming import quoted
 from playhead.errors import PlayheadError, Refused, StoreFailed
-from playhead.ports import Cut, TableRow, VersionRow, shown_columns
+from playhead.ports import Cut, Stand, TableRow, VersionRow, shown_columns
 
 logger = logging.getLogger("playhead.mirror")
 
@@ -49,13 +50,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What the mirror says of itself: the store and change counter it shows, and when."""
+    """What the mirror says of itself: the store and change counter it shows, when, and how."""
 
     ledger: str
     changes: int
     built_at_s: float
     versions: dict[str, str]
     as_of: dict[str, list[int]]
+    stands: dict[str, Stand] = field(default_factory=dict)
+
+
+class Outdated(StoreFailed):
+    """The mirror before cannot be taken over: rows are gone since."""
 
 
 @contextmanager
@@ -88,7 +94,7 @@ def build(path: Path, cut: Cut, still_ours: Callable[[], None] = lambda: None) -
         _clear(path)
         try:
             try:
-                _write(aside, cut)
+                _write(aside, cut, path)
                 aside.chmod(0o444)
             finally:
                 still_ours()  # one that was overtaken finds its file gone: that is no failure
@@ -139,16 +145,15 @@ def _check_ours(path: Path) -> None:
         )
 
 
-def _write(path: Path, cut: Cut) -> None:
+def _write(path: Path, cut: Cut, old: Path) -> None:
     connection = duckdb.connect(str(path), config=_ALONE)
     try:
         for physical, rows in cut.rows.items():
-            # By way of a file: handed a frame, DuckDB would import pandas, which takes longest.
-            handed = path.with_name(f"{path.name}.parquet")
-            _plain(rows).write_parquet(handed, compression="lz4")
-            copied = f"CREATE TABLE {quoted(physical)} AS SELECT * FROM read_parquet(?)"
-            connection.execute(copied, [str(handed)])
-            handed.unlink()
+            with _handed(path, rows) as handed:
+                copied = f"CREATE TABLE {quoted(physical)} AS SELECT * FROM {handed}"
+                connection.execute(copied)
+        if cut.since:
+            _take_over(connection, path, cut, old)
         said: list[tuple[Any, ...]] = []
         now = datetime.now(UTC).replace(tzinfo=None)
         for version in cut.versions:
@@ -174,9 +179,52 @@ def _write(path: Path, cut: Cut) -> None:
             "store VARCHAR, changes BIGINT, built_at TIMESTAMP)"
         )
         connection.executemany("INSERT INTO playhead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", said)
+        # Not among what SHOW TABLES lists: it is for who builds the next one.
+        connection.execute("CREATE SCHEMA playhead_internal")
+        connection.execute("CREATE TABLE playhead_internal.stands (physical VARCHAR, stand BLOB)")
+        for physical, stand in cut.stands.items():
+            kept = [physical, msgspec.json.encode(stand)]
+            connection.execute("INSERT INTO playhead_internal.stands VALUES (?, ?)", kept)
         connection.execute("CHECKPOINT")  # closing does it, too, but says nothing of a full disk
     finally:
         connection.close()
+
+
+@contextmanager
+def _handed(path: Path, rows: pl.DataFrame) -> Iterator[str]:
+    """Give rows to DuckDB as a file: handed a frame, it would import pandas, which is slow."""
+    handed = path.with_name(f"{path.name}.parquet")
+    _plain(rows).write_parquet(handed, compression="lz4")
+    yield f"read_parquet({_text(handed)})"
+    handed.unlink()
+
+
+def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, cut: Cut, old: Path) -> None:
+    """Copy tables from the mirror before, with what is new in place of older rows.
+
+    Raises:
+        Outdated: A table has another number of rows then: some are gone.
+    """
+    keys = {t.physical: t.key for v in cut.versions for t in v.tables}
+    connection.execute(f"ATTACH {_text(old)} AS old (READ_ONLY)")
+    for physical, since in cut.since.items():
+        table = quoted(physical)
+        same = " AND ".join(f"n.{quoted(k)} = o.{quoted(k)}" for k in keys[physical])
+        with _handed(path, since.rows) as new:
+            connection.execute(
+                f"CREATE TABLE {table} AS SELECT * FROM old.{table} o "
+                f"WHERE NOT EXISTS (SELECT 1 FROM {new} n WHERE {same}) UNION ALL FROM {new}"
+                if len(since.rows)
+                else f"CREATE TABLE {table} AS FROM old.{table}"
+            )
+        ((found,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+        if found != since.count:
+            raise Outdated(f"{physical} has {since.count} rows, and not {found}")
+    connection.execute("DETACH old")
+
+
+def _text(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _shown(cut: Cut, version: VersionRow, table: TableRow) -> Iterator[str]:
@@ -187,7 +235,8 @@ def _shown(cut: Cut, version: VersionRow, table: TableRow) -> Iterator[str]:
         if column.name in own:
             yield name
             continue
-        others = (t for v in cut.versions for t in v.tables if t.physical in cut.rows)
+        there = cut.rows.keys() | cut.since.keys()
+        others = (t for v in cut.versions for t in v.tables if t.physical in there)
         having = next(t for t in others if t.name == table.name and column in t.schema)
         yield f"(SELECT {name} FROM {quoted(having.physical)} LIMIT 0) AS {name}"
 
@@ -238,6 +287,12 @@ def _inspected(path: Path) -> Built | None:
             "SELECT table_name, version, stage, topic, next_offset, store, changes, built_at "
             "FROM playhead ORDER BY version, partition"
         ).fetchall()
+        stands = {
+            physical: msgspec.json.decode(stand, type=Stand)
+            for physical, stand in connection.execute(
+                "SELECT physical, stand FROM playhead_internal.stands"
+            ).fetchall()
+        }
     except duckdb.Error:
         return None
     finally:
@@ -250,7 +305,8 @@ def _inspected(path: Path) -> Built | None:
         if following is not None and stage == "live" and taken.setdefault(topic, shown) == shown:
             as_of.setdefault(topic, []).append(following)
     ledger, changes, built_at = rows[0][5:]
-    return Built(ledger, changes, built_at.replace(tzinfo=UTC).timestamp(), versions, as_of)
+    built_at_s = built_at.replace(tzinfo=UTC).timestamp()
+    return Built(ledger, changes, built_at_s, versions, as_of, stands)
 
 
 def ask(path: Path, sql: str) -> Answer:

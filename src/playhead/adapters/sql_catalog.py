@@ -22,9 +22,19 @@ from playhead.adapters.sql_tables import (
     read_since,
     show,
 )
-from playhead.core.checkpoint import Cursor
+from playhead.core.checkpoint import Cursor, only_went_on
 from playhead.errors import CheckpointConflict, Refused
-from playhead.ports import Cut, Pointer, Swap, TableRow, VersionRow, shown_columns
+from playhead.ports import (
+    NOTHING,
+    Cut,
+    Pointer,
+    Since,
+    Stand,
+    Swap,
+    TableRow,
+    VersionRow,
+    shown_columns,
+)
 
 
 class SqlCatalog:
@@ -146,14 +156,38 @@ class SqlCatalog:
         """Return a physical table, or one partition's rows of it, with their origin."""
         return read_rows(self._sql, table, partition)
 
-    def cut(self, only: Collection[str] | None = None) -> Cut:
-        """Return results of one moment: of the named versions, or of every version."""
+    def cut(self, before: Mapping[str, Stand] = NOTHING) -> Cut:
+        """Return results of one moment, of every version: of what is there, only what is new."""
         with self._sql.snapshot():
-            versions = self.versions()
-            chosen = [v for v in versions if only is None or v.name in only]
-            rows = {t.physical: self.rows(t) for v in chosen for t in v.tables}
+            versions, cursors = self.versions(), self._cursors()
+            stands = self._stands(versions, cursors)
+            rows: dict[str, pl.DataFrame] = {}
+            since: dict[str, Since] = {}
+            for table in (t for v in versions for t in v.tables):
+                stand, copied = stands.get(table.physical), before.get(table.physical)
+                if stand and copied and _follows(copied, stand):
+                    positions = {p: at.next for p, at in copied.cursors.items()}
+                    fresh = read_since(self._sql, table, positions)
+                    since[table.physical] = Since(fresh, count(self._sql, table))
+                else:
+                    rows[table.physical] = self.rows(table)
             ledger = self._sql.meta("ledger") or ""
-            return Cut(self.changes(), versions, self._cursors(), rows, ledger)
+            return Cut(self.changes(), versions, cursors, rows, ledger, since, stands)
+
+    def _stands(
+        self, versions: Sequence[VersionRow], cursors: Mapping[str, Mapping[int, Cursor]]
+    ) -> dict[str, Stand]:
+        """Return how each table stands; not of a version that takes over rows older than it is."""
+        recorded = {f"{p}@{label}": at for p, label, *at in self._sql.all("catalog.recorded")}
+        return {
+            t.physical: Stand(
+                f"{recorded[v.name]} {[(c.name, c.typed()) for c in t.schema]}",
+                cursors.get(v.name, {}),
+            )
+            for v in versions
+            if v.scope is None
+            for t in v.tables
+        }
 
     def _cursors(self) -> dict[str, dict[int, Cursor]]:
         found: dict[str, dict[int, Cursor]] = {}
@@ -190,6 +224,10 @@ class SqlMoment:
     def since(self, table: TableRow, positions: Mapping[int, int]) -> pl.DataFrame:
         """Return the rows that come of records at or after a position of each partition."""
         return read_since(self.sql, table, positions)
+
+
+def _follows(copied: Stand, stand: Stand) -> bool:
+    return copied.made == stand.made and only_went_on(copied.cursors, stand.cursors)
 
 
 def _check(sql: Sql, swaps: Sequence[Swap]) -> None:

@@ -8,6 +8,7 @@ move: that is how somebody else's move is told from ours (docs/DESIGN.md, "Three
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _PREFIX = "playhead/1"
@@ -30,6 +31,18 @@ class Cursor:
     def __str__(self) -> str:
         """Return the cursor as the error messages show it."""
         return f"{self.next} (generation {self.generation}, batch {self.batch})"
+
+
+def only_went_on(before: Mapping[int, Cursor], now: Mapping[int, Cursor]) -> bool:
+    """Say whether a version has done nothing but go on: then older rows are as they were.
+
+    A row that was written since comes of a record at or after where the version stood. That one is
+    gone, no cursor tells: compare how many there are.
+    """
+    return before.keys() == now.keys() and all(
+        at.generation == now[p].generation and at.batch <= now[p].batch and at.next <= now[p].next
+        for p, at in before.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from playhead.core.checkpoint import Cursor
+from playhead.core.checkpoint import Cursor, only_went_on
 from playhead.ops.pairing import PIECE_ROWS, TablePair
 from playhead.ports import Moment, TableRow
 
@@ -80,19 +80,11 @@ class _Later:
             yield from whole.iter_slices(rows)
 
     def _whole(self, table: TableRow) -> pl.DataFrame | None:
-        """Return a table as it is now; None where that does not follow from how it was.
-
-        A row that was written since comes of a record at or after where the version stood, as long
-        as it only went on. One that was deleted is found by the number of rows.
-        """
+        """Return a table as it is now; None where that does not follow from how it was."""
         read = self.read.get(table.physical)
         if read is None:
             return None
-        now = self.moment.cursors.get(read.version, {})
-        if now.keys() != read.cursors.keys() or not all(
-            at.generation == now[p].generation and at.batch <= now[p].batch
-            for p, at in read.cursors.items()
-        ):
+        if not only_went_on(read.cursors, self.moment.cursors.get(read.version, {})):
             return None
         whole, key = read.rows, list(table.key)
         fresh = self.moment.since(table, {p: at.next for p, at in read.cursors.items()})

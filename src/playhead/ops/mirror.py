@@ -28,7 +28,7 @@ def refresh(project: Project, store: Store) -> bool:
         StoreFailed: The file cannot be written.
         Refused: Another process has been building it for half a minute.
     """
-    from playhead.adapters.duckdb_mirror import build, inspect
+    from playhead.adapters.duckdb_mirror import Outdated, build, inspect
 
     path = project.settings.path(project.settings.mirror)
     deadline = time.monotonic() + WAIT_S
@@ -43,10 +43,16 @@ def refresh(project: Project, store: Store) -> bool:
             time.sleep(0.05)
             continue
         try:
-            if _fresh(inspect(path), store):
+            built = inspect(path)
+            if _fresh(built, store):
                 return False  # somebody else built it while we waited
             # A builder that was frozen must not put an older cut over a newer one.
-            build(path, store.catalog.cut(), partial(store.ledger.renew, {LEASE: epoch}))
+            ours = partial(store.ledger.renew, {LEASE: epoch})
+            there = built.stands if built and built.ledger == store.ledger.id else {}
+            try:
+                build(path, store.catalog.cut(there), ours)
+            except Outdated:
+                build(path, store.catalog.cut(), ours)
         except CheckpointConflict:
             continue
         finally:

@@ -10,7 +10,16 @@ from playhead.ports.cache import Cache, Kept, KeptTopic
 from playhead.ports.history import SKIPPED, DeadLetter, History, Snapshot
 from playhead.ports.journal import AuditRow, Journal, RunRow
 from playhead.ports.log import BATCH_BYTES, Appender, GroupInfo, Log, Member, Reader, TopicInfo
-from playhead.ports.moment import Cut, Moment, TableRow, VersionRow, shown_columns
+from playhead.ports.moment import (
+    NOTHING,
+    Cut,
+    Moment,
+    Since,
+    Stand,
+    TableRow,
+    VersionRow,
+    shown_columns,
+)
 from playhead.ports.publications import Publications
 from playhead.ports.store import (
     Catalog,
@@ -27,6 +36,7 @@ from playhead.ports.store import (
 
 __all__ = [
     "BATCH_BYTES",
+    "NOTHING",
     "SKIPPED",
     "Appender",
     "AuditRow",
@@ -51,7 +61,9 @@ __all__ = [
     "Publications",
     "Reader",
     "RunRow",
+    "Since",
     "Snapshot",
+    "Stand",
     "Standing",
     "Store",
     "Swap",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from playhead.core.checkpoint import Cursor
@@ -12,6 +13,9 @@ from playhead.core.scope import Scope
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+NOTHING: Mapping[str, Stand] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,32 @@ class Moment(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stand:
+    """How a physical table stood when it was copied.
+
+    Attributes:
+        made: Tells the table from others that had its name.
+        cursors: Where its version stood, by partition.
+    """
+
+    made: str
+    cursors: Mapping[int, Cursor]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What a table has that an earlier copy of it has not.
+
+    Attributes:
+        rows: Rows that were written since; they take the place of older ones of their keys.
+        count: How many rows the table has in all.
+    """
+
+    rows: pl.DataFrame
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Results of one moment, for the mirror.
 
@@ -107,8 +137,10 @@ class Cut:
         changes: The counter at that moment.
         versions: Every recorded version.
         cursors: Cursor by version and partition.
-        rows: Content of each physical table by its name.
+        rows: Content of physical tables by their names.
         ledger: Id of the store.
+        since: Of the other tables, what an earlier copy has not.
+        stands: How each table stands.
     """
 
     changes: int
@@ -116,3 +148,5 @@ class Cut:
     cursors: Mapping[str, Mapping[int, Cursor]]
     rows: Mapping[str, pl.DataFrame]
     ledger: str = ""
+    since: Mapping[str, Since] = field(default_factory=dict)
+    stands: Mapping[str, Stand] = field(default_factory=dict)

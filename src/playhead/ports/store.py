@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +14,7 @@ from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts
 from playhead.ports.history import DeadLetter, History
 from playhead.ports.journal import Journal
-from playhead.ports.moment import Cut, Moment, TableRow, VersionRow
+from playhead.ports.moment import NOTHING, Cut, Moment, Stand, TableRow, VersionRow
 from playhead.ports.publications import Publications
 
 if TYPE_CHECKING:
@@ -262,8 +262,13 @@ class Catalog(Protocol):
         The frame has the declared columns, ``_partition`` and ``_offset``.
         """
 
-    def cut(self, only: Collection[str] | None = None) -> Cut:
-        """Return results of one moment: of the named versions, or of every version."""
+    def cut(self, before: Mapping[str, Stand] = NOTHING) -> Cut:
+        """Return results of one moment, of every version.
+
+        Args:
+            before: Tables that there is a copy of, and how they stood then: of these only what is
+                new is returned, where a version did nothing but go on.
+        """
 
     def moment(self) -> AbstractContextManager[Moment]:
         """Open results of one moment, to be read in pieces; writers go on meanwhile."""

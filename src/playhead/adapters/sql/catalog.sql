@@ -8,6 +8,10 @@ SELECT value FROM playhead__meta WHERE key = 'format' {for_update};
 -- Every recorded version, in the order of recording.
 SELECT stage, content FROM playhead__version ORDER BY seq;
 
+-- catalog.recorded --
+-- What tells a version from one of the same name that was removed.
+SELECT pipeline, label, seq, recorded_at FROM playhead__version;
+
 -- catalog.insert_version --
 -- Record a version.
 INSERT INTO playhead__version (pipeline, label, stage, content, recorded_at)
