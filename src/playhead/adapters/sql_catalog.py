@@ -160,7 +160,7 @@ class SqlCatalog:
         """Return results of one moment, of every version: of what is there, only what is new."""
         with self._sql.snapshot():
             versions, cursors = self.versions(), self._cursors()
-            stands = self._stands(versions, cursors)
+            stands = _stands(self._sql, versions, cursors)
             rows: dict[str, pl.DataFrame] = {}
             since: dict[str, Since] = {}
             for table in (t for v in versions for t in v.tables):
@@ -173,21 +173,6 @@ class SqlCatalog:
                     rows[table.physical] = self.rows(table)
             ledger = self._sql.meta("ledger") or ""
             return Cut(self.changes(), versions, cursors, rows, ledger, since, stands)
-
-    def _stands(
-        self, versions: Sequence[VersionRow], cursors: Mapping[str, Mapping[int, Cursor]]
-    ) -> dict[str, Stand]:
-        """Return how each table stands; not of a version that takes over rows older than it is."""
-        recorded = {f"{p}@{label}": at for p, label, *at in self._sql.all("catalog.recorded")}
-        return {
-            t.physical: Stand(
-                f"{recorded[v.name]} {[(c.name, c.typed()) for c in t.schema]}",
-                cursors.get(v.name, {}),
-            )
-            for v in versions
-            if v.scope is None
-            for t in v.tables
-        }
 
     def _cursors(self) -> dict[str, dict[int, Cursor]]:
         found: dict[str, dict[int, Cursor]] = {}
@@ -224,6 +209,22 @@ class SqlMoment:
     def since(self, table: TableRow, positions: Mapping[int, int]) -> pl.DataFrame:
         """Return the rows that come of records at or after a position of each partition."""
         return read_since(self.sql, table, positions)
+
+
+def _stands(
+    sql: Sql, versions: Sequence[VersionRow], cursors: Mapping[str, Mapping[int, Cursor]]
+) -> dict[str, Stand]:
+    """Return how each table stands; not of a version that takes over rows older than it is."""
+    recorded = {f"{p}@{label}": at for p, label, *at in sql.all("catalog.recorded")}
+    return {
+        t.physical: Stand(
+            f"{recorded[v.name]} {[(c.name, c.typed()) for c in t.schema]}",
+            cursors.get(v.name, {}),
+        )
+        for v in versions
+        if v.scope is None
+        for t in v.tables
+    }
 
 
 def _follows(copied: Stand, stand: Stand) -> bool:

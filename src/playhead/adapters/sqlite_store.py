@@ -47,6 +47,7 @@ DIALECT = Dialect(
 )
 _STAGE = "temp.playhead__stage"
 _CACHE_KB = 32_768  # most of what a batch touches of a table with a million keys
+_LOG_PAGES = 16_000
 
 
 class SqliteDatabase(SqliteFile):
@@ -58,6 +59,8 @@ class SqliteDatabase(SqliteFile):
         """Open the file, creating it if needed."""
         super().__init__(path, DIALECT.queries["schema"].sql, StoreFailed)
         self.run(f"PRAGMA cache_size=-{_CACHE_KB}")
+        # A batch may touch most pages of a table: they go into the database file once for several.
+        self.run(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
 
     def stage(self, table: str, rows: pl.DataFrame) -> str:
         """Put rows into a temporary table with the column types of their own table."""

@@ -89,6 +89,8 @@ def cache(settings: Globals, *, clear: bool) -> None:
     out(tabular(settings.output, ("TOPIC", "ID", "PARTITIONS", "OFFSETS", "SIZE", "USED"), rows))
     if found.cleared_bytes is not None:
         say(f"cleared: {size(found.cleared_bytes)}")
+    elif not found.most_bytes:
+        say("nothing is kept: [cache] bytes is 0")
     elif not rows:
         say(f"nothing yet: a replay keeps what it decodes, up to {size(found.most_bytes)}")
     else:

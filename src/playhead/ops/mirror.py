@@ -69,16 +69,17 @@ def _fresh(built: Built | None, store: Store) -> bool:
 class MirrorThread(Beside):
     """Rebuilds the mirror beside running work, and once more at its end."""
 
-    def __init__(self, project: Project) -> None:
-        """Build the mirror of this project."""
-        super().__init__("mirror", project.open_store, FIRST_PAUSE_S)
+    def __init__(self, project: Project, pause_s: float | None = None) -> None:
+        """Build the mirror of this project, every two seconds or after a longer pause."""
+        super().__init__("mirror", project.open_store, pause_s or FIRST_PAUSE_S)
         self._project = project
+        self._pause_s = pause_s or PAUSE_S
 
     def turn(self, store: Store) -> float:
         """Build it if the store has changed; pause longer where building takes long."""
         begun = time.monotonic()
         self.last(store)
-        return max(PAUSE_S, PAUSE_BUILDS * (time.monotonic() - begun))
+        return max(self._pause_s, PAUSE_BUILDS * (time.monotonic() - begun))
 
     def last(self, store: Store) -> None:
         """Build it if the store has changed."""

@@ -31,6 +31,10 @@ from playhead.ops.versions import Known
 from playhead.ports import Log, RunRow, Store, positions
 from playhead.project import Project
 
+MIRROR_S = (
+    30.0  # nobody reads the tables of a shadow meanwhile; `query` builds the mirror by itself
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -129,7 +133,7 @@ def replay(
     with (
         closing(project.open_log()) as log,
         closing(project.open_store()) as store,
-        MirrorThread(project),
+        MirrorThread(project, MIRROR_S),
     ):
         job = _Job(project, log, store, request, stop, listener(tell), say)
         for name in dict.fromkeys(request.names or (request.plan.bases if request.plan else ())):
