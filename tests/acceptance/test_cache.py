@@ -30,7 +30,7 @@ FAILS = """
 def trip(request: pytest.FixtureRequest, make_trip: MakeTrip) -> Trip:
     """Give a trip that is live in miles, with three more versions that are the same in km."""
     trip: Trip = make_trip(request.param, 4)
-    trip.run()
+    trip.run(**OFF)
     for label in ("a", "b", "c"):
         declare(trip, label)
     return trip
@@ -82,6 +82,18 @@ def test_the_second_replay_reads_it_and_gives_the_same(trip: Trip) -> None:
     assert cleared.err.startswith("cleared: ")
     assert held(trip) == {}
     assert "nothing yet" in trip.ok("cache").err
+
+
+def test_what_live_has_read_is_there_for_the_first_replay(trip: Trip) -> None:
+    trip.ingest_again()
+    trip.run()  # reads the second half
+    (topic,) = trip.json("topics", "describe", trip.topic)["topics"]
+    kept = held(trip)
+    assert {p: spans[0][1] for p, spans in kept.items()} == dict(enumerate(topic["end_offsets"]))
+    assert all(len(spans) == 1 and spans[0][0] > 0 for spans in kept.values())
+    trip.ok("replay", "distance@a", **SMALL)
+    trip.ok("replay", "distance@b", **SMALL, **OFF)
+    same(trip, "a", "b")
 
 
 def rows_of(trip: Trip) -> list[Path]:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from playhead.adapters import history_cache
 from playhead.adapters.history_cache import HistoryCache
 from playhead.adapters.local_log import LocalLog
 from playhead.core.codec import Decoder
 from playhead.core.declare import App, Topic
+from playhead.core.offsets import OffsetRange
 from playhead.core.records import Outgoing, Records, joined
 from playhead.engine import cached
 from playhead.engine.cached import CachedReader
@@ -257,6 +259,30 @@ def test_values_that_are_others_now_are_an_error(log: LocalLog, folder: Path) ->
     fill(log, 10)
     with pytest.raises(LogFailed, match="other records than the history cache"):
         list(found[0].values)
+
+
+def test_a_little_now_and_then_makes_few_files(
+    log: LocalLog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_cache, "_SMALL", 100)
+    at = {0: 0, 1: 0}
+    for _ in range(60):
+        fill(log, 20)
+        found = Through(log, folder).all(at)
+        at = {p: records.next for p, records in found.items()}
+    assert 2 * 6 <= len(list(folder.rglob("*.rows"))) <= 2 * 7
+    (held,) = Through(log, folder).cache.held()
+    assert held.ranges == {0: [OffsetRange(0, 600)], 1: [OffsetRange(0, 600)]}
+    wanted = everything(log.reader("points", {0: 0, 1: 0}))
+    same(Through(log, folder).all({0: 0, 1: 0}), wanted)
+
+
+def test_what_the_log_has_no_more_is_removed(log: LocalLog, folder: Path) -> None:
+    fill(log, 500)
+    Through(log, folder).all({0: 0, 1: 0})
+    log.delete_records("points", {0: 250})
+    Through(log, folder).all({1: 0})
+    assert [path.name.partition("-")[0] for path in folder.rglob("*.rows")] == ["1"]
 
 
 def test_clearing_leaves_nothing(log: LocalLog, folder: Path) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from playhead.core.offsets import OffsetRange
 from playhead.core.slots import decode, encode
@@ -32,6 +33,7 @@ FORMAT = 1
 _ABOUT = "topic.json"
 _ROWS = ".rows"
 _LEFT_S = 3600.0
+_SMALL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,13 @@ class HistoryCache:
                 continue
             ranges: dict[int, list[OffsetRange]] = {}
             for partition, span, _ in _files(folder):
-                ranges.setdefault(partition, []).append(span)
-            kept = {p: tuple(spans) for p, spans in sorted(ranges.items())}
-            found.append(Held(about.topic, about.id, about.log, kept, size_of(folder), used_at_s))
+                spans = ranges.setdefault(partition, [OffsetRange(span.start, span.start)])
+                if span.start > spans[-1].end:
+                    spans.append(span)
+                else:
+                    spans[-1] = OffsetRange(spans[-1].start, max(spans[-1].end, span.end))
+            size = size_of(folder)
+            found.append(Held(about.topic, about.id, about.log, ranges, size, used_at_s))
         return sorted(found, key=lambda one: (one.topic, -one.used_at_s))
 
     def clear(self) -> int:
@@ -149,7 +155,9 @@ class CachedTopic:
         self._files: dict[int, list[tuple[OffsetRange, Path]]] = {}
         for partition, span, path in _files(folder):
             held = retained.get(partition)
-            if held is not None and held.holds(span.start, span.end):
+            if held is not None and span.end <= held.start:
+                path.unlink(missing_ok=True)  # the log has none of it any more
+            elif held is not None and held.holds(span.start, span.end):
                 self._files.setdefault(partition, []).append((span, path))
 
     def find(self, partition: int, at: int) -> Kept | None:
@@ -157,22 +165,28 @@ class CachedTopic:
         for span, path in self._files.get(partition, ()):
             if not span.start <= at < span.end:
                 continue
-            try:
-                rows = decode(path.read_bytes(), f"cached history {path.name}").get(_name(path))
-            except FileNotFoundError:  # removed by somebody who needed the room
-                continue
-            except (StoreFailed, OSError) as error:
-                why = error.message if isinstance(error, StoreFailed) else error
-                logger.warning("%s; it is removed, and the log is read instead", why)
-                rows = None
+            rows = _read(path)
             if rows is not None:
                 return Kept(span, rows)
-            with suppress(OSError):
-                path.unlink()
+        return None
+
+    def _ending_at(self, partition: int, at: int) -> Path | None:
+        """Return the file of a small range that ends there."""
+        for of, span, path in _files(self._folder):
+            if of == partition and span.end == at and len(span) < _SMALL:
+                return path
         return None
 
     def keep(self, partition: int, kept: Kept) -> bool:
-        """Write a file; where there is no room for it, or the disk is full, no more is kept."""
+        """Write a file; where there is no room for it, or the disk is full, no more is kept.
+
+        What follows a small one is put with it into one: a little now and then makes no many files.
+        """
+        small = self._ending_at(partition, kept.range.start)
+        if small is not None and (before := _read(small)) is not None:
+            start = int(small.stem.split("-")[1])
+            rows = pl.concat([before, kept.rows], rechunk=True)
+            kept = Kept(OffsetRange(start, kept.range.end), rows)
         path = self._folder / f"{partition}-{kept.range.start}-{kept.range.end}{_ROWS}"
         content = encode({_name(path): kept.rows})
         if not self._cache.make_room(len(content), self._folder):
@@ -181,12 +195,30 @@ class CachedTopic:
         try:
             aside.write_bytes(content)
             aside.replace(path)
+            if small is not None and small != path:
+                small.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("no more is kept in the history cache: %s", error)
             with suppress(OSError):
                 aside.unlink()
             return False
         return True
+
+
+def _read(path: Path) -> pl.DataFrame | None:
+    """Return the rows of a file; one that is not what it should be is removed."""
+    try:
+        rows = decode(path.read_bytes(), f"cached history {path.name}").get(_name(path))
+    except FileNotFoundError:  # removed by somebody who needed the room, or put into another one
+        return None
+    except (StoreFailed, OSError) as error:
+        why = error.message if isinstance(error, StoreFailed) else error
+        logger.warning("%s; it is removed, and the log is read instead", why)
+        rows = None
+    if rows is None:
+        with suppress(OSError):
+            path.unlink()
+    return rows
 
 
 def _name(path: Path) -> str:

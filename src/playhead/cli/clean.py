@@ -54,7 +54,7 @@ def clean(
 @click.option("--clear", is_flag=True, help="Remove all of it.")
 @shared
 def cache(settings: Globals, *, clear: bool) -> None:
-    """Show the history cache: what replays have read and decoded, for the next replay.
+    """Show the history cache: what was read and decoded, for the next replay.
 
     It is checked against the log each time, and results do not depend on it: what is not there is
     read from the log. It is never larger than [cache] bytes in playhead.toml [2GB; 0B: none].
@@ -92,7 +92,7 @@ def cache(settings: Globals, *, clear: bool) -> None:
     elif not found.most_bytes:
         say("nothing is kept: [cache] bytes is 0")
     elif not rows:
-        say(f"nothing yet: a replay keeps what it decodes, up to {size(found.most_bytes)}")
+        say(f"nothing yet: what is replayed is kept, up to {size(found.most_bytes)}")
     else:
         say(f"{size(sum(held.size for held in found.topics))} of {size(found.most_bytes)}")
 

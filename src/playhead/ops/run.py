@@ -164,7 +164,8 @@ def _tasks(
         outcome.remarks += _remarks(known, pipeline, row)
         epochs.begin(known, log, store, row)
         task = versions.task_of(known, project, log, row, accept_gap=request.accept_gap)
-        tasks.append(replace(task, why=request.reason or "", stage=LIVE))
+        cache = project.cache() if request.until_caught_up else None
+        tasks.append(replace(task, why=request.reason or "", stage=LIVE, cache=cache))
     return tasks
 
 
