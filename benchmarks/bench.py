@@ -148,6 +148,10 @@ class Project:
         """Run a command; return what it took."""
         return spend([PLAYHEAD, *words], self.folder, self.environment)
 
+    def forget(self) -> None:
+        """Empty the history cache: what is replayed next is read from the log."""
+        shutil.rmtree(self.folder / ".playhead/cache", ignore_errors=True)
+
     def store(self) -> sqlite3.Connection:
         """Open the store, to look at a table."""
         return sqlite3.connect(self.folder / ".playhead/store.db", timeout=10)
@@ -161,7 +165,7 @@ class Playhead:
     ) -> None:
         """Measure one pipeline of a module in ``project/``.
 
-        ``again``: of a history that was replayed before; else it is not in the history cache.
+        ``again``: of a history that was read here before; else it is not in the history cache.
         """
         self._module, self._job, self._topic, self._again = module, job, topic, again
 
@@ -174,17 +178,15 @@ class Playhead:
             self._module,
             source=place.source,
             suffix=suffix,
-            times=str(times + self._again),
+            times=str(times),
             jobs=self._job,
         )
         project.spend("run", "--until-caught-up", "-q")
-        if self._again:
-            project.spend("replay", f"{self._job}{suffix}@r{times}", "-q")
         topic = f"{self._topic}{suffix}" if self._topic else None
         for i in range(times):
             version = f"{self._job}{suffix}@r{i}"
             if not self._again:
-                shutil.rmtree(project.folder / ".playhead/cache", ignore_errors=True)
+                project.forget()
             spent = project.spend("replay", version, "-q")
             if checked and topic and self._job != "copy":
                 check(place.bootstrap, f"{topic}.r{i}", place.history)
@@ -199,7 +201,7 @@ class Playhead:
                 delete(place.bootstrap, f"{topic}.r{i}")
             yield spent
         if topic:
-            delete(place.bootstrap, f"{topic}.v", *[f"{topic}.r{times}"] * self._again)
+            delete(place.bootstrap, f"{topic}.v")
         shutil.rmtree(project.folder)
 
 

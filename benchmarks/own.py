@@ -72,6 +72,7 @@ def growth(scratch: Path, large: bool) -> Iterator[tuple[str, float, str]]:
             write(bootstrap, source, History(records, keys))
             project = project_in(scratch / source, f"kafka://{bootstrap}", source, 1)
             project.spend("run", "--until-caught-up", "-q")
+            project.forget()
             spent = project.spend("replay", f"{alone(project)}@r0", "-q")
             yield f"{name}: memory", spent.peak_mb, "MB"
             yield f"{name}: rate", records / (spent.wall_s - start.wall_s), "records/s"
@@ -200,6 +201,7 @@ def local(scratch: Path) -> Iterator[tuple[str, float, str]]:
     took = {}
     for records in (FEW, MANY):
         project, ingested = ingest(scratch / f"local-{records}", History(records, 1_000))
+        project.forget()
         replayed = project.spend("replay", f"{alone(project)}@r0", "-q")
         took[records] = ingested.wall_s, replayed.wall_s
     for what, few, many in zip(("ingest", "replay to a table"), *took.values(), strict=True):

@@ -35,8 +35,8 @@ def told(trip: Trip, offset: int, name: str = "distance", partition: int = 0) ->
 
 def bytes_of(trip: Trip) -> dict[str, str]:
     """Return the SHA-256 of every file that log, store and mirror are made of."""
-    files = [*(trip.folder / ".playhead").iterdir(), *trip.folder.glob("warehouse*")]
-    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
+    files = [*(trip.folder / ".playhead").rglob("*"), *trip.folder.glob("warehouse*")]
+    return {str(f): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
 
 
 def total(account: dict[str, Any], when: str) -> float | None:

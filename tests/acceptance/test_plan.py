@@ -98,8 +98,8 @@ def test_it_touches_nothing(trip: Trip) -> None:
     trip.ok("query", "SELECT 1")
 
     def state() -> dict[str, str]:
-        files = [*(trip.folder / ".playhead").iterdir(), *trip.folder.glob("warehouse*")]
-        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+        files = [*(trip.folder / ".playhead").rglob("*"), *trip.folder.glob("warehouse*")]
+        return {str(f): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
 
     before = state()
     trip.ok("plan")
