@@ -401,6 +401,17 @@ def test_the_mirror_before_is_taken_over_where_it_may_be(
     assert from_before == ({2, 30} if taken else set())
 
 
+def test_a_mirror_that_lacks_a_table_is_built_anew(here: Place, live: Writer) -> None:
+    here.mirror.chmod(0o644)
+    with closing(duckdb.connect(str(here.mirror))) as connection:
+        connection.execute("DROP VIEW t")
+        connection.execute("DROP TABLE t__a")
+        connection.execute("CHECKPOINT")
+    here.mirror.chmod(0o444)
+    live.commit(live.batch(0, (3, 3.0)))
+    assert here.said() == [(1, 1.0), (2, None), (3, 3.0)]
+
+
 def test_a_mirror_of_another_store_is_not_taken_over(here: Place, live: Writer) -> None:
     here.mirror.chmod(0o644)
     with closing(duckdb.connect(str(here.mirror))) as connection:

@@ -207,6 +207,9 @@ def test_nothing_is_kept_of_what_may_vanish(log: LocalLog, folder: Path) -> None
     info = log.create_topic("latest", 1, {"cleanup.policy": "compact,delete"})
     assert HistoryCache(folder, ROOM, "x").topic(info, "", log.retained("latest")) is None
     assert HistoryCache(folder, 0, "x").topic(info, "", log.retained("latest")) is None
+    plain = log.create_topic("plain", 1, {})
+    kafka = HistoryCache(folder, ROOM, "kafka://x:1")
+    assert kafka.topic(plain, "", log.retained("plain")) is None, "its settings are not to be seen"
     assert not folder.exists()
 
 

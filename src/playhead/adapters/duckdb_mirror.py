@@ -153,7 +153,10 @@ def _write(path: Path, cut: Cut, old: Path) -> None:
                 copied = f"CREATE TABLE {quoted(physical)} AS SELECT * FROM {handed}"
                 connection.execute(copied)
         if cut.since:
-            _take_over(connection, path, cut, old)
+            try:
+                _take_over(connection, path, cut, old)
+            except duckdb.Error as error:
+                raise Outdated(f"the mirror before cannot be taken over: {error}") from error
         said: list[tuple[Any, ...]] = []
         now = datetime.now(UTC).replace(tzinfo=None)
         for version in cut.versions:
@@ -203,7 +206,8 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, cut: Cut, old:
     """Copy tables from the mirror before, with what is new in place of older rows.
 
     Raises:
-        Outdated: A table has another number of rows then: some are gone.
+        Outdated: A table has another number of rows then: some are gone; or somebody has
+            damaged the mirror before.
     """
     keys = {t.physical: t.key for v in cut.versions for t in v.tables}
     connection.execute(f"ATTACH {_text(old)} AS old (READ_ONLY)")

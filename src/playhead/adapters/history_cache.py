@@ -77,12 +77,14 @@ class HistoryCache:
     def __init__(self, folder: Path, most_bytes: int, log: str) -> None:
         """Keep up to so many bytes of what the log at this address has; 0 keeps nothing."""
         self._folder, self._most, self._log = folder, most_bytes, log
+        self._remote = log.startswith("kafka:")  # who may not see a topic's settings is not told
 
     def topic(
         self, topic: TopicInfo, decoded: str, retained: Mapping[int, OffsetRange]
     ) -> CachedTopic | None:
         """Return what is kept of a topic; None where nothing may be, or records may vanish."""
-        if not self._most or "compact" in topic.config.get("cleanup.policy", ""):
+        policy = topic.config.get("cleanup.policy", "unknown" if self._remote else "delete")
+        if not self._most or policy != "delete":
             return None
         about = _About(topic.name, topic.id, self._log, f"{FORMAT} {decoded}")
         content = msgspec.json.encode(about)
