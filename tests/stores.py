@@ -19,7 +19,7 @@ import psycopg
 
 from playhead.config import Settings
 from playhead.core.checkpoint import Cursor
-from playhead.core.codec import columns_schema
+from playhead.core.codec import TOMBSTONE, columns_schema
 from playhead.core.offsets import TopicPartition
 from playhead.core.past import Counts, Saved
 from playhead.core.schema import schema_of
@@ -194,6 +194,12 @@ class Writer:
         after = Cursor(before.next + records, before.generation, before.batch + 1)
         counts = Counts(records)
         return self.move(partition, after, rows, offsets, counts=counts, content=state)
+
+    def deletes(self, key: int, partition: int = 0) -> Move:
+        """Return the next batch: the row of a key goes."""
+        move = self.batch(partition, (key, 0.0))
+        gone = pl.lit(value=True).alias(TOMBSTONE)
+        return replace(move, rows={t: rows.with_columns(gone) for t, rows in move.rows.items()})
 
     def rewind(
         self,

@@ -10,12 +10,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from playhead.core.codec import TOMBSTONE
 from playhead.core.scope import Scope
 from playhead.ops import ahead as reading
 from playhead.ops.ahead import Ahead
 from playhead.ops.pairing import Stage, TablePair
-from playhead.ports import Move, Store, TableRow, VersionRow
+from playhead.ports import Store, TableRow, VersionRow
 from stores import World, Writer, a_version, started, table
 
 
@@ -36,12 +35,6 @@ def later(store: Store, ahead: Ahead, row: TableRow) -> tuple[pl.DataFrame, bool
         return pl.concat(now.pieces(row, 3)), read_anew
 
 
-def deletes(writer: Writer, key: int, partition: int = 0) -> Move:
-    move = writer.batch(partition, (key, 0.0))
-    rows = {t: f.with_columns(pl.lit(value=True).alias(TOMBSTONE)) for t, f in move.rows.items()}
-    return replace(move, rows=rows)
-
-
 def nothing(_writer: Writer) -> None: ...
 
 
@@ -55,16 +48,16 @@ def passes_records_without_rows(writer: Writer) -> None:
 
 
 def a_row_goes(writer: Writer) -> None:
-    writer.commit(deletes(writer, 4))
+    writer.commit(writer.deletes(4))
 
 
 def one_goes_and_another_comes(writer: Writer) -> None:
-    writer.commit(deletes(writer, 4))
+    writer.commit(writer.deletes(4))
     writer.commit(writer.batch(0, (55, 1.0)))
 
 
 def one_goes_and_comes_again(writer: Writer) -> None:
-    writer.commit(deletes(writer, 4))
+    writer.commit(writer.deletes(4))
     writer.commit(writer.batch(0, (4, 1.25)))
 
 

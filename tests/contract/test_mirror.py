@@ -10,23 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 import pytest
 
 from playhead.adapters.duckdb_mirror import ask, build, inspect
 from playhead.config import Settings
 from playhead.core.checkpoint import Cursor
-from playhead.core.codec import TOMBSTONE
 from playhead.errors import PlayheadError, StoreFailed
 from playhead.ops.mirror import LEASE, MirrorThread, refresh
 from playhead.ops.query import query
-from playhead.ports import Cut, Move
+from playhead.ports import Cut
 from playhead.project import Project
 from stores import (
     TESTS,
@@ -58,6 +55,14 @@ class Place:
     def said(self, sql: str = "SELECT * FROM t ORDER BY k") -> list[tuple[Any, ...]]:
         """Return what a query through the product answers."""
         return query(self.project, sql).rows
+
+    def spoil(self, *statements: str) -> None:
+        """Change the mirror as nobody should."""
+        self.mirror.chmod(0o644)
+        with closing(duckdb.connect(str(self.mirror))) as connection:
+            for statement in (*statements, "CHECKPOINT"):
+                connection.execute(statement)
+        self.mirror.chmod(0o444)
 
     def beside(self) -> list[str]:
         """Return what lies in the folder besides the mirror and the store's folder."""
@@ -327,18 +332,12 @@ def test_times_keep_their_microseconds(here: Place) -> None:
 # ------------------------------------------------------------------- taken over
 
 
-def deletes(writer: Writer, key: int) -> Move:
-    move = writer.batch(0, (key, 0.0))
-    rows = {t: f.with_columns(pl.lit(value=True).alias(TOMBSTONE)) for t, f in move.rows.items()}
-    return replace(move, rows=rows)
-
-
 def goes_on(writer: Writer) -> None:
     writer.commit(writer.batch(0, (1, 1.5), (3, 3.0)), writer.batch(1, (20, None)))
 
 
 def a_row_goes(writer: Writer) -> None:
-    writer.commit(deletes(writer, 1))
+    writer.commit(writer.deletes(1))
 
 
 def one_goes_and_another_comes(writer: Writer) -> None:
@@ -385,12 +384,7 @@ def test_the_mirror_before_is_taken_over_where_it_may_be(
     shadow.commit(shadow.batch(0, (1, 1.0), (2, 2.0), records=5), shadow.batch(1, (30, 4.0)))
     live.commit(live.batch(0, (4, 4.0)))
     here.refresh()
-    here.mirror.chmod(0o644)
-    with closing(duckdb.connect(str(here.mirror))) as connection:
-        for name in ("t__a", "t__b"):
-            connection.execute(f"UPDATE {name} SET v = -v")
-        connection.execute("CHECKPOINT")
-    here.mirror.chmod(0o444)
+    here.spoil("UPDATE t__a SET v = -v", "UPDATE t__b SET v = -v")
     happens(shadow)
     here.refresh()
     fresh = {row[0] for row in here.store.catalog.rows(shadow.version.tables[0]).rows()}
@@ -402,33 +396,19 @@ def test_the_mirror_before_is_taken_over_where_it_may_be(
 
 
 def test_a_mirror_that_lacks_a_table_is_built_anew(here: Place, live: Writer) -> None:
-    here.mirror.chmod(0o644)
-    with closing(duckdb.connect(str(here.mirror))) as connection:
-        connection.execute("DROP VIEW t")
-        connection.execute("DROP TABLE t__a")
-        connection.execute("CHECKPOINT")
-    here.mirror.chmod(0o444)
+    here.spoil("DROP VIEW t", "DROP TABLE t__a")
     live.commit(live.batch(0, (3, 3.0)))
     assert here.said() == [(1, 1.0), (2, None), (3, 3.0)]
 
 
 def test_a_mirror_of_another_store_is_not_taken_over(here: Place, live: Writer) -> None:
-    here.mirror.chmod(0o644)
-    with closing(duckdb.connect(str(here.mirror))) as connection:
-        connection.execute("UPDATE t__a SET v = -1")
-        connection.execute("UPDATE playhead SET store = 'another'")
-        connection.execute("CHECKPOINT")
-    here.mirror.chmod(0o444)
+    here.spoil("UPDATE t__a SET v = -1", "UPDATE playhead SET store = 'another'")
     live.commit(live.batch(0, (3, 3.0)))
     assert here.said() == [(1, 1.0), (2, None), (3, 3.0)]
 
 
 def test_a_mirror_without_a_note_of_how_it_stood_is_built_anew(here: Place, live: Writer) -> None:
-    here.mirror.chmod(0o644)
-    with closing(duckdb.connect(str(here.mirror))) as connection:
-        connection.execute("DROP SCHEMA playhead_internal CASCADE")
-        connection.execute("CHECKPOINT")
-    here.mirror.chmod(0o444)
+    here.spoil("DROP SCHEMA playhead_internal CASCADE")
     live.commit(live.batch(0, (3, 3.0)))
     assert here.said() == [(1, 1.0), (2, None), (3, 3.0)]
 

@@ -161,7 +161,6 @@ def cut_short(path: Path) -> None:
 
 
 def of_another_range(path: Path) -> None:
-    path.rename(path.with_name("0-0-9999.rows".replace("9999", path.stem.split("-")[2])))
     other = next(p for p in path.parent.glob("1-*.rows"))
     path.write_bytes(other.read_bytes())
 
