@@ -420,6 +420,25 @@ def test_a_key_on_two_partitions_is_found_within_one_batch(local: Trip) -> None:
     nothing_ran(local)
 
 
+def test_a_key_on_two_partitions_is_found_whichever_operator_remembers_it(local: Trip) -> None:
+    local.topic = "raw_trackpoints"
+    (local.folder / ".playhead/log.db").unlink()
+    local.edit(
+        'points = state.previous(points, lat0="latitude", lon0="longitude")',
+        'points = points.with_columns(lat0="latitude", lon0="longitude")',
+    )
+    local.edit(
+        'return state.running_sum(points.with_columns(metres=metres), total="metres")',
+        'state.running_count(points.filter(pl.col("id") < 10), few="id")\n'
+        '    state.running_count(points, many="id")\n'
+        "    return points.with_columns(total=metres)",
+    )
+    # Of the second partition both have key 1, of the first only one.
+    fill(local, good(11), good(2), partitions=(0, 1))
+    refused(local.cli("run", "--until-caught-up"), 1, "key 1 was seen in raw_trackpoints[0]")
+    nothing_ran(local)
+
+
 # ------------------------------------------------------------------------ the user's function
 
 

@@ -24,7 +24,7 @@ def widened(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _addend(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    return widened(column, dtype).fill_null(0)
+    return widened(one_zero(column, dtype), dtype).fill_null(0)
 
 
 def _seen(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -32,10 +32,28 @@ def _seen(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def one_zero(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Return −0.0 as 0.0: they are equal, so which is the least would be left to polars."""
+    """Return −0.0 as 0.0: they are equal, so which is the least would be left to polars.
+
+    A total of −0.0 alone is 0.0, too, where one adds to 0.
+    """
     if not dtype.is_float():
         return column
     return pl.when(column == 0).then(pl.lit(0.0, dtype)).otherwise(column)
+
+
+# What a row gives, from what the row before it gave: null leaves that as it is.
+
+
+def _newest(before: pl.Expr, now: pl.Expr) -> pl.Expr:
+    return pl.when(now.is_null()).then(before).otherwise(now)
+
+
+def _least(before: pl.Expr, now: pl.Expr) -> pl.Expr:
+    return pl.when(now.is_null() | (before <= now)).then(before).otherwise(now)
+
+
+def _greatest(before: pl.Expr, now: pl.Expr) -> pl.Expr:
+    return pl.when(now.is_null() | (before >= now)).then(before).otherwise(now)
 
 
 # Which dtypes an operator takes.
@@ -61,11 +79,20 @@ def _ordered(dtype: pl.DataType) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One carried column: its name, what is fed into it, and how it rolls over a key."""
+    """One carried column: its name, what is fed into it, and how it rolls over a key.
+
+    Attributes:
+        name: Of the column.
+        feed: From the source column and its dtype.
+        roll: Over all rows of a key, in log order.
+        step: The same for one row, from the rolled row before it; None where ``roll`` takes what
+            was fed one row earlier.
+    """
 
     name: str
     feed: Callable[[pl.Expr, pl.DataType], pl.Expr]
     roll: Callable[[pl.Expr], pl.Expr]
+    step: Callable[[pl.Expr, pl.Expr], pl.Expr] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +116,27 @@ _VALUE, _TOTAL, _COUNT = pl.col("_value"), pl.col("_total"), pl.col("_count")
 _ANYTHING = (_any, "any column but Array, Categorical, Enum and Object")
 NUMBERS = (_number, "numbers and bools")
 ORDERED = (_ordered, "numbers, bools, dates and times")
-TOTALS = Part("_total", _addend, lambda c: c.cum_sum())
-_COUNTS = Part("_count", _seen, lambda c: c.cum_sum())
+TOTALS = Part("_total", _addend, lambda c: c.cum_sum(), lambda before, now: before + now)
+_COUNTS = Part("_count", _seen, lambda c: c.cum_sum(), lambda before, now: before + now)
 _MEAN = pl.when(_COUNT > 0).then(_TOTAL.cast(pl.Float64) / _COUNT.cast(pl.Float64))
 
 OPERATORS: Mapping[str, Operator] = {
     "previous": Operator(
-        _ANYTHING, (Part("_value", _as_is, lambda c: c.shift(1)),), _VALUE, carries_fed=True
+        _ANYTHING, (Part("_value", _as_is, lambda c: c.shift(1), None),), _VALUE, carries_fed=True
     ),
-    "latest": Operator(_ANYTHING, (Part("_value", _as_is, lambda c: c.forward_fill()),), _VALUE),
+    "latest": Operator(
+        _ANYTHING, (Part("_value", _as_is, lambda c: c.forward_fill(), _newest),), _VALUE
+    ),
     "running_sum": Operator(NUMBERS, (TOTALS,), _TOTAL),
     "running_count": Operator(_ANYTHING, (_COUNTS,), _COUNT),
     "running_mean": Operator(NUMBERS, (TOTALS, _COUNTS), _MEAN),
     "running_min": Operator(
-        ORDERED, (Part("_value", one_zero, lambda c: c.cum_min().forward_fill()),), _VALUE
+        ORDERED, (Part("_value", one_zero, lambda c: c.cum_min().forward_fill(), _least),), _VALUE
     ),
     "running_max": Operator(
-        ORDERED, (Part("_value", one_zero, lambda c: c.cum_max().forward_fill()),), _VALUE
+        ORDERED,
+        (Part("_value", one_zero, lambda c: c.cum_max().forward_fill(), _greatest),),
+        _VALUE,
     ),
 }
 

@@ -35,6 +35,7 @@ from playhead.core.records import (
     partition_of,
 )
 from playhead.core.schema import Column, Schema
+from playhead.core.slots import is_last
 from playhead.errors import FunctionFailed
 
 T = TypeVar("T")
@@ -282,7 +283,7 @@ def fold(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
 
     ``_tombstone`` stays where it is true in a row.
     """
-    folded = rows.unique(subset=list(key), keep="last", maintain_order=True)
+    folded = rows.filter(is_last(key))
     if TOMBSTONE in rows.columns and not folded.get_column(TOMBSTONE).any():
         folded = folded.drop(TOMBSTONE)
     return folded

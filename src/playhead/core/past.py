@@ -13,7 +13,7 @@ import polars as pl
 
 from playhead.core.codec import TOMBSTONE
 from playhead.core.lineage import Generation, limit
-from playhead.core.slots import Slots, decode, encode, folded
+from playhead.core.slots import Slots, decode, encode, folded, is_last
 
 _TABLE = "table/"
 NEWEST_KEPT = 2
@@ -143,7 +143,7 @@ class Gathered:
         for name, key in keys.items():
             if name in self._rows:
                 frame = pl.concat(self._rows[name], how="diagonal")
-                frame = frame.unique(subset=list(key), keep="last", maintain_order=True)
+                frame = frame.filter(is_last(key))
                 if TOMBSTONE in frame.columns:
                     alive = ~pl.col(TOMBSTONE).fill_null(value=False)
                     frame = frame.filter(alive).drop(TOMBSTONE)

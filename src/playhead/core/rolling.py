@@ -20,6 +20,7 @@ from heapq import heappop, heappush
 import polars as pl
 
 from playhead.core.operators import OVERFLOW, is_whole, one_zero, unfit, widened
+from playhead.core.slots import is_last
 from playhead.core.uses import Call, Use
 from playhead.errors import FunctionFailed
 
@@ -174,7 +175,7 @@ def _carried_in_front(
 
 def _to_carry(call: Call, both: pl.DataFrame, fed: pl.DataFrame, window: Window) -> pl.DataFrame:
     """Return one row per key of the frame, in the order in which they were last touched."""
-    touched = fed.select(call.groups).unique(keep="last", maintain_order=True)
+    touched = fed.select(call.groups).filter(is_last(call.groups))
     lists = _lists(window)
     if window.span_us is not None:
         newest = pl.col("_time").max().over(call.groups)

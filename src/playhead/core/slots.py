@@ -58,6 +58,14 @@ def key_columns(slot: pl.DataFrame) -> list[str]:
     return [name for name in slot.columns if not name.startswith("_")]
 
 
+def is_last(key: Sequence[str]) -> pl.Expr:
+    """Say of each row whether it is the last one of its key.
+
+    Filtered by it, rows stand as with ``unique``, in less than half the time for a key of one.
+    """
+    return (pl.struct(key) if len(key) > 1 else pl.col(*key)).is_last_distinct()
+
+
 def key_dtype(value: object) -> pl.DataType | None:
     """Return the dtype of a key's column that begins with ``value``; None if it is no key."""
     if isinstance(value, datetime):
@@ -94,7 +102,7 @@ def folded(name: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if len(frames) == 1:
         return frames[0]
     whole = pl.concat(frames)
-    return whole.unique(subset=key_columns(whole), keep="last", maintain_order=True)
+    return whole.filter(is_last(key_columns(whole)))
 
 
 def _check_fits(name: str, kept: pl.DataFrame, touched: pl.DataFrame) -> None:

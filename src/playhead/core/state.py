@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from playhead.core.bykey import rolled_by_key
 from playhead.core.kinds import appended, taken
 from playhead.core.offsets import TopicPartition
 from playhead.core.operators import (
@@ -212,11 +213,10 @@ def _run(call: Call, use: Use, slot: pl.DataFrame | None) -> tuple[pl.Series, pl
     if slot is not None:
         call.check_slot(use, slot, fed.schema)
         both = pl.concat([slot.join(fed, on=groups, how="semi"), fed])
-    run = both.with_columns(p.roll(pl.col(p.name)).over(groups) for p in operator.parts)
+    run, ends = rolled_by_key(both, groups, operator.parts)
     begin = both.height - fed.height
     if adds:
         wrong = lost(fed.get_column("_total"), run.get_column("_total").slice(begin))
         call.refuse(use, wrong, arising)
     column = run.slice(begin).select(operator.out.alias(use.new)).to_series()
-    last = both if operator.carries_fed else run
-    return column, last.unique(groups, keep="last", maintain_order=True)
+    return column, (both if operator.carries_fed else run).filter(ends)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import polars as pl
+
 from playhead.core import outputs
 from playhead.core.checkpoint import Checkpoint, Committed, Cursor
 from playhead.core.past import Content, Counts, pack
@@ -209,25 +211,29 @@ def _together(outcomes: Sequence[Outcome]) -> list[Outgoing]:
 def _check_keys(seats: Mapping[int, Seat], own: Seat, delta: Slots, after: Slots) -> None:
     """Refuse a key whose state lives in another partition: it would be counted twice, apart.
 
-    A key that the partition has had was looked for when it came.
+    A key that the partition has had was looked for when it came; and so was what another operator
+    has, over the same rows.
     """
     _, slots = own.computed
+    looked_for: list[list[pl.DataFrame]] = []
     for name, changed in delta.items():
-        before = slots.get(name)
-        known = 0 if before is None else len(before)
-        if name.rpartition("/")[2] == upstream.SLOT or len(after[name]) == known:
+        before = slots.get(name, changed.clear())
+        if name.rpartition("/")[2] == upstream.SLOT or len(after[name]) == len(before):
             continue
         key = key_columns(changed)
-        fresh = changed if before is None else changed.join(before, on=key, how="anti")
-        for other in seats.values():
-            there = other.computed[1].get(name)
-            if other is own or there is None:
-                continue
-            both = there.join(fresh, on=key, how="semi")
+        others = {s.place: s.computed[1].get(name) for s in seats.values() if s is not own}
+        there = {place: slot.select(key) for place, slot in others.items() if slot is not None}
+        keys = [changed.select(key), before.select(key), *there.values()]
+        if any(len(k) == len(keys) and all(map(pl.DataFrame.equals, k, keys)) for k in looked_for):
+            continue
+        looked_for.append(keys)
+        fresh = keys[0].join(keys[1], on=key, how="anti")
+        for place, slot in there.items():
+            both = slot.join(fresh, on=key, how="semi")
             if len(both):
-                shown = ", ".join(str(v) for v in both.select(key).row(0))
+                shown = ", ".join(str(v) for v in both.row(0))
                 raise FunctionFailed(
-                    f"key {shown} was seen in {other.place} before: a key belongs to one "
+                    f"key {shown} was seen in {place} before: a key belongs to one "
                     "partition, or its state is split in two",
                     where=str(own.place),
                     safe="Nothing of this batch was committed.",

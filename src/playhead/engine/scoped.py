@@ -16,7 +16,7 @@ from playhead.core.declare import Table
 from playhead.core.past import Counts
 from playhead.core.records import Outgoing, Records
 from playhead.core.scope import Scope, carried, fitted, of_base, own
-from playhead.core.slots import Slots, merge
+from playhead.core.slots import Slots, is_last, merge
 from playhead.engine.call import Outcome
 from playhead.engine.task import Task
 from playhead.ports import DeadLetter
@@ -70,9 +70,7 @@ def _folded(task: Task, gathered: dict[str, list[pl.DataFrame]]) -> Rows:
     return {
         table: frames[0]
         if len(frames) == 1
-        else pl.concat(frames, how="diagonal").unique(
-            subset=list(keys[table]), keep="last", maintain_order=True
-        )
+        else pl.concat(frames, how="diagonal").filter(is_last(keys[table]))
         for table, frames in gathered.items()
     }
 

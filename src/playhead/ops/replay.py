@@ -31,10 +31,6 @@ from playhead.ops.versions import Known
 from playhead.ports import Log, RunRow, Store, positions
 from playhead.project import Project
 
-MIRROR_S = (
-    30.0  # nobody reads the tables of a shadow meanwhile; `query` builds the mirror by itself
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -130,10 +126,12 @@ def replay(
     if request.follow and request.wanted.to is not None:
         raise ConfigError("--follow goes on behind live, and --to ends before it: say one of them")
     done: list[Replayed] = []
+    # Nobody reads a shadow's tables before they are whole; `query` builds the mirror by itself.
+    pause_s = None if request.follow else threading.TIMEOUT_MAX
     with (
         closing(project.open_log()) as log,
         closing(project.open_store()) as store,
-        MirrorThread(project, MIRROR_S),
+        MirrorThread(project, pause_s),
     ):
         job = _Job(project, log, store, request, stop, listener(tell), say)
         for name in dict.fromkeys(request.names or (request.plan.bases if request.plan else ())):
