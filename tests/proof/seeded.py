@@ -130,7 +130,7 @@ BUGS = (
     Bug(
         "fold keeps the first row",
         "core/outputs.py",
-        (('keep="last", maintain_order=True', 'keep="first", maintain_order=True'),),
+        (("rows.filter(is_last(key))", "rows.unique(key, keep='first', maintain_order=True)"),),
         f"{TABLE}[3-100]",
     ),
     Bug(
