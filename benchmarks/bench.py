@@ -250,7 +250,7 @@ class Contestant:
 
 
 HAND = ("out", "out-changelog")
-AGAIN = "Playhead, a second time"
+AGAIN = "Playhead a second time"
 CONTESTANTS = (
     Contestant(
         "Playhead",
@@ -288,7 +288,7 @@ CONTESTANTS = (
         Peer(_python("handwritten.py", "--to", "{word}-out", "--copy"), topics=HAND, checks=""),
     ),
     Contestant(
-        'Playhead, per="row"', "row", "exactly once, table", Playhead("bench", "rowwise"), "", 0.25
+        'Playhead per="row"', "row", "exactly once, table", Playhead("bench", "rowwise"), "", 0.25
     ),
     Contestant("Playhead", "filter", "exactly once, table", Playhead("bench", "filtered")),
     Contestant(AGAIN, "filter", "exactly once, table", Playhead("bench", "filtered", again=True)),

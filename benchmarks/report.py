@@ -20,7 +20,7 @@ JOBS = {
     "row": "Row by row, to a table",
     "filter": "Filtering, to a table",
 }
-AGAIN = "Playhead, a second time"
+AGAIN = "Playhead a second time"
 # What each is asked to reach, as (job, figure, whose, of whom, of what): so many times it.
 WANTED = (
     ("both", "rate", "Playhead", "Quix Streams", 6.0),
@@ -30,7 +30,7 @@ WANTED = (
     ("table", "rate", "Playhead", "Quix Streams", 10.0),
     ("table", "rate", "Playhead", "hand-written loop", 1.4),
     ("copy", "rate", "Playhead", "consume and produce", 0.5),
-    ("row", "rate", 'Playhead, per="row"', "Quix Streams", 2.5),
+    ("row", "rate", 'Playhead per="row"', "Quix Streams", 2.5),
     ("table", "rate", AGAIN, "Playhead", 1.6),
     ("filter", "rate", AGAIN, "Playhead", 3.0),
 )
